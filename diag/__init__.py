@@ -1,0 +1,41 @@
+"""Memory and leak diagnostics for live Python processes.
+
+The public face for an application that wants to be looked at::
+
+    import diag
+    diag.serve(name="billing")        # read-only; diag.serve(allow_actions=True) lets operators act
+
+Importing this package costs next to nothing and imports nothing outside the standard library;
+the agent is loaded when :func:`serve` is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diag.agent.server import AgentServer
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "serve"]
+
+
+def serve(
+    *,
+    name: str | None = None,
+    allow_actions: bool = False,
+    socket_path: str | None = None,
+) -> AgentServer:
+    """Answer diagtop and diag on a unix socket, from a thread of its own, until ``close()``.
+
+    name: what ``diag ls`` shows and TARGET may say (default: the program's name).
+    allow_actions: let a caller of the same user collect, trim, stop, restart and cancel; otherwise
+    the agent only looks.
+    socket_path: default ``$XDG_RUNTIME_DIR/diag/PID-STARTTIME.sock`` (0700 folder, 0600 socket).
+
+    Raises OSError, with what to try next, when the socket cannot be made. Cost: one idle daemon
+    thread and one listening socket. Calling it twice returns the running server.
+    """
+    from diag.agent.server import serve as _serve
+
+    return _serve(name=name, allow_actions=allow_actions, socket_path=socket_path)
