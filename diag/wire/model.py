@@ -108,6 +108,9 @@ class Owner:
     """A subsystem's own facts: strategy, restarts, intensity ..."""
     actions: tuple[str, ...] = ()
     """What can be done to it: ``stop``, ``restart``, ``start``, ``cancel``."""
+    incarnation: str = ""
+    """Which life of it this is. An id made of names outlives a restart, this does not: an action that
+    is given it as ``expect`` refuses to hit a successor."""
 
 
 @dataclass(frozen=True)
