@@ -1,0 +1,570 @@
+"""The heap walk in Python, for where the C module could not be built.
+
+The same walk as ``_heap.c``, step for step, with the same interface and the same answers; about forty
+times slower. Two differences: the locals of a frame that is executing cannot be read (the engine runs
+these slices on the event loop, where no task executes), and a slice does not hold the interpreter
+lock, only the loop.
+
+Every object it meets is referred to by its tables until the slice ends; those references are known
+exactly and taken off.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import types
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+from diag.agent.heap.sizes import sizer
+
+TOP, NONE, LOOP = 0, -1, -2
+BARRIER, STOP, EXPANDED, SOFT, UNRESOLVED, PENDING, READY, LEAF = (1 << n for n in range(8))
+_HOLDER_NUMBERS = {"locals": 1, "registry": 2, "queue": 3, "transport": 4}
+_TRANSPORT = 4
+_IMMORTAL = 1 << 31  # 3.12+: nobody's reference count ever falls to nothing
+_FIRST_ROOT_OF_NONE = sys.maxsize
+
+_getrefcount = sys.getrefcount
+_namespace = type.__dict__["__dict__"].__get__
+_mro = type.__dict__["__mro__"].__get__
+_view_base = memoryview.obj.__get__  # type: ignore[attr-defined]
+_managed_buffer = type(gc.get_referents(memoryview(b""))[0])
+
+
+class _Kind:
+    """What is known of one type."""
+
+    __slots__ = ("buffer", "function", "holder", "managed_buffer", "stop", "tracked", "type", "view")
+
+    def __init__(self, kind: type, holder_types: list[tuple[type, int]]) -> None:
+        mro = _mro(kind)
+        self.type = kind
+        self.stop = types.ModuleType in mro or kind is types.CodeType
+        self.view = kind is memoryview
+        self.managed_buffer = kind is _managed_buffer
+        self.function = kind is types.FunctionType
+        self.tracked = bool(kind.__flags__ & (1 << 14))
+        self.buffer = not self.view and not self.managed_buffer and _exports_buffer(kind)
+        self.holder = 0
+        for base in mro:
+            named = _namespace(base).get("__diag_holder__")
+            if named is not None:
+                self.holder = _HOLDER_NUMBERS.get(named, 0) if type(named) is str else 0
+                break
+        if not self.holder:
+            self.holder = next((number for base, number in holder_types if base in mro), 0)
+
+
+def _exports_buffer(kind: type) -> bool:
+    """Whether the type fills CPython's buffer slot; ``__buffer__`` says so only from 3.12 on."""
+    if sys.version_info >= (3, 12):
+        return any("__buffer__" in _namespace(base) for base in _mro(kind))
+    return any(base in _BUFFER_TYPES for base in _mro(kind)) or _slot(kind)
+
+
+_BUFFER_TYPES: tuple[type, ...] = (bytes, bytearray, array)
+_AS_BUFFER_OFFSET = 160  # PyTypeObject.tp_as_buffer on 64-bit CPython 3.10 and 3.11
+
+
+def _slot(kind: type) -> bool:
+    import ctypes
+
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    table = ctypes.c_size_t.from_address(id(kind) + _AS_BUFFER_OFFSET).value
+    return bool(table and ctypes.c_size_t.from_address(table).value)
+
+
+class Walk:
+    """See ``_heap.c``; the methods and their answers are the same."""
+
+    def __init__(
+        self,
+        parents: list[int],
+        roots: list[object],
+        owners: list[int],
+        handles: list[object],
+        holder_types: list[tuple[type, int]],
+        loop_owner: int,
+    ) -> None:
+        self.parents, self.roots, self.owners = parents, roots, owners
+        self.handles, self.holder_types, self.loop_owner = handles, holder_types, loop_owner
+        self.depth = [0] * len(parents)
+        self.first_root = [_FIRST_ROOT_OF_NONE] * len(parents)
+        self.last_root = [-1] * len(parents)
+        for index, parent in enumerate(parents[1:], 1):
+            self.depth[index] = self.depth[parent] + 1
+        self.barriers: dict[int, int] = {}
+        for position, (root, owner) in enumerate(zip(roots, owners)):  # noqa: B905 - strict costs; lengths checked
+            up = owner
+            while up >= 0 and self.last_root[up] < position:
+                self.first_root[up] = min(self.first_root[up], position)
+                self.last_root[up] = position
+                up = parents[up]
+            self.barriers.setdefault(id(root), owner)
+        self.stops: set[int] = set()
+        self.handle_count: dict[int, int] = {}
+        for handle in handles:
+            if id(handle) not in self.barriers:
+                self.handle_count[id(handle)] = self.handle_count.get(id(handle), 0) + 1
+        self.kinds: dict[type, _Kind] = {}
+        self.sizers: dict[type, Callable[[Any], int]] = {}
+        self.boundary: dict[int, list[Any]] = {}  # id -> [object, found, view_found, label, holder, soft]
+        self.boundary_views: list[tuple[int, int, int, int]] = []
+        self.soft: list[tuple[int, int, int]] = []  # (id, handle index, edges)
+        self.soft_ready = False
+        self.visited = 0
+        self.sums = [[0] * 10 for _ in parents]  # own loop objects shared buffer waste holders(4)
+        self.buffers: dict[tuple[int, type, int], list[int]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self.index: dict[int, int] = {}
+        self.ops: list[Any] = []
+        self.found: list[int] = []
+        self.view_found: list[int] = []
+        self.count: list[int] = []
+        self.label: list[int] = []
+        self.seen_by: list[int] = []
+        self.holder: list[int] = []
+        self.flags: list[int] = []
+        self.kind: list[_Kind] = []
+        self.ready: list[int] = []
+        self.pending: list[int] = []
+        self.shared: list[tuple[int, int]] = []
+        self.cut = False
+
+    # -- before the walk
+
+    def add_globals(self, namespace: dict[str, object]) -> None:
+        self.stops.add(id(namespace))
+        for value in list(namespace.values()):
+            kind = type(value)
+            if kind.__flags__ & (1 << 14) and not issubclass(kind, type) and id(value) not in self.barriers:
+                self.stops.add(id(value))
+        self.stops -= self.handle_count.keys()
+
+    def add_stop(self, op: object) -> None:
+        self.stops.add(id(op))
+
+    def index_handles(self, lo: int, hi: int, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        complete = True
+        for position in range(lo, min(hi, len(self.handles))):
+            handle = self.handles[position]
+            if id(handle) not in self.handle_count:
+                continue
+            if time.monotonic() >= deadline:
+                return False
+            self._start(0, len(self.roots), deadline)
+            first = self._node(handle)
+            self._count_references(first)
+            self.label[first], self.holder[first] = LOOP, 1
+            del handle
+            self._expand(first)
+            self._settle()
+            complete &= not self.cut
+            for i in range(len(self.ops)):
+                if i != first and not self.flags[i] & (BARRIER | STOP) and self.found[i] < self.count[i]:
+                    self.soft.append((id(self.ops[i]), position, self.found[i]))
+            self._end(last=True, count_loop=True)
+        return complete
+
+    def sort_handles(self) -> None:
+        self.soft.sort()
+        self.soft_ready = True
+
+    # -- slices
+
+    def walk(self, lo: int, hi: int, seconds: float) -> bool:
+        hi = min(hi, len(self.roots))
+        self._start(lo, hi, time.monotonic() + seconds)
+        for position in range(lo, hi):
+            if self.cut:
+                break
+            root = self.index.get(id(self.roots[position]), -1)
+            if root < 0:
+                root = self._node(self.roots[position])
+                self._count_references(root)
+            self.holder[root] = self.kind[root].holder or 1
+            if not self.flags[root] & EXPANDED:
+                self._expand(root)
+        self._settle()
+        if self.cut and hi - lo > 1:
+            self._clear()
+            return False
+        return self._end(last=lo == 0 and hi == len(self.roots), count_loop=False)
+
+    def finish(self, seconds: float) -> bool:
+        if not self.boundary:
+            return True
+        self._start(0, len(self.roots), time.monotonic() + seconds)
+        for kept in self.boundary.values():
+            i = self._node(kept[0])
+            self._count_references(i)
+            self.found[i] += kept[1]
+            self.view_found[i] += kept[2]
+            self.label[i], self.holder[i] = kept[3], kept[4]
+            self.flags[i] |= kept[5]
+            if kept[3] > 0 and self.found[i] >= self.count[i] and not self.flags[i] & (LEAF | READY):
+                self.ready.append(i)
+                self.flags[i] |= READY
+        self._settle()
+        return self._end(last=True, count_loop=False, views=list(self.boundary_views))
+
+    def results(
+        self,
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, type, int, int, int, int]], int]:
+        sums = self.sums
+        retained = [row[0] for row in sums]
+        for index in range(len(sums) - 1, 0, -1):
+            parent = self.parents[index]
+            retained[parent] += retained[index]
+            for column in range(1, 10):
+                sums[parent][column] += sums[index][column]
+        rows = [(row[0], kept, *row[1:]) for row, kept in zip(sums, retained)]  # noqa: B905
+        buffers = [(*key, *values) for key, values in self.buffers.items()]
+        return rows, buffers, self.visited  # type: ignore[return-value]
+
+    def close(self) -> list[object]:
+        kept = [entry[0] for entry in self.boundary.values()]
+        self.boundary.clear()
+        self.roots, self.handles = [], []
+        self._clear()
+        return kept
+
+    # -- the walk itself
+
+    def _start(self, lo: int, hi: int, deadline: float) -> None:
+        self._clear()
+        self.lo, self.hi, self.deadline = lo, hi, deadline
+
+    def _inside(self, label: int) -> bool:
+        return label < 0 or (self.first_root[label] >= self.lo and self.last_root[label] < self.hi)
+
+    def _common(self, a: int, b: int) -> int:
+        if a < 0:
+            return b
+        if b < 0:
+            return a
+        depth, parents = self.depth, self.parents
+        while a != b:
+            if depth[a] >= depth[b]:
+                a = parents[a]
+            else:
+                b = parents[b]
+        return a
+
+    def _kind_of(self, op: object) -> _Kind:
+        kind = self.kinds.get(type(op))
+        if kind is None:
+            kind = self.kinds[type(op)] = _Kind(type(op), self.holder_types)
+        return kind
+
+    def _node(self, op: object) -> int:
+        """A new node; its references are counted later, when no list of ours holds it as well."""
+        i = len(self.ops)
+        key = id(op)
+        kind = self._kind_of(op)
+        self.index[key] = i
+        self.ops.append(op)
+        self.kind.append(kind)
+        self.found.append(0)
+        self.view_found.append(0)
+        self.count.append(0)
+        self.label.append(NONE)
+        self.seen_by.append(-1)
+        self.holder.append(0)
+        flags = STOP if kind.stop else 0 if kind.tracked else LEAF
+        if key in self.barriers:
+            flags |= BARRIER
+            self.label[i] = self.barriers[key]
+        elif key in self.stops:
+            flags |= STOP
+        elif key in self.handle_count:
+            # the loop's own reference and the one in our list, for each time the loop holds it
+            self.found[i] = 2 * self.handle_count[key]
+            flags |= SOFT
+        if key in self.boundary:
+            self.found[i] += 1
+        self.flags.append(flags)
+        self.visited += 1
+        if not self.visited & 255 and time.monotonic() > self.deadline:
+            self.cut = True
+        return i
+
+    def _count_references(self, i: int) -> None:
+        """What others hold: less the reference in ``ops`` and the one this call makes."""
+        self.count[i] = _getrefcount(self.ops[i]) - 2
+
+    def _changed(self, i: int) -> None:
+        if self.flags[i] & EXPANDED and not self.flags[i] & PENDING:
+            self.flags[i] |= PENDING
+            self.pending.append(i)
+
+    def _merge(self, source_label: int, source_soft: bool, i: int) -> None:
+        label, soft = self.label[i], self.flags[i] & SOFT
+        if source_label == LOOP:
+            if label == NONE:
+                label = LOOP
+            soft = SOFT
+        else:
+            label = self._common(label, source_label)
+            if source_soft:
+                soft = SOFT
+        if label != self.label[i] or soft != self.flags[i] & SOFT:
+            self.label[i] = label
+            self.flags[i] |= soft
+            self._changed(i)
+
+    def _edges(self, i: int, add: bool) -> list[int]:
+        """The nodes that node i refers to, once for each reference; new ones are added if asked."""
+        op, kind = self.ops[i], self.kind[i]
+        if not kind.tracked:
+            return []
+        skip = (id(op.__globals__), id(op.__builtins__)) if kind.function else ()
+        edges: list[int] = []
+        first_new = len(self.ops)
+        target = None
+        referents = gc.get_referents(op)
+        for target in referents:
+            if target is None or id(target) in skip or issubclass(type(target), type):
+                continue
+            j = self.index.get(id(target), -1)
+            if j < 0:
+                if not add or (_getrefcount(target) >= _IMMORTAL):
+                    continue
+                j = self._node(target)
+            if not self.flags[j] & (BARRIER | STOP):
+                edges.append(j)
+        del referents, target, op
+        for j in range(first_new, len(self.ops)):
+            self._count_references(j)
+        return edges
+
+    def _expand(self, i: int) -> None:
+        self.flags[i] |= EXPANDED
+        edges = self._edges(i, add=True)
+        label, holder, from_view = self.label[i], self.holder[i], self.kind[i].managed_buffer
+        soft = bool(self.flags[i] & SOFT) and not self.flags[i] & BARRIER
+        for j in edges:
+            if not self.holder[j]:
+                self.holder[j] = self.kind[j].holder or holder
+            self.found[j] += 1
+            self.view_found[j] += from_view
+            self._merge(label, soft, j)
+            if self.found[j] >= self.count[j]:
+                if not self.flags[j] & (EXPANDED | READY | LEAF) and self.label[j] != TOP:
+                    self.ready.append(j)
+                    self.flags[j] |= READY
+            elif label > 0 and self.seen_by[j] != label:
+                self.shared.append((j, label))
+                self.seen_by[j] = label
+
+    def _relabel_all(self) -> None:
+        while self.pending:
+            i = self.pending.pop()
+            self.flags[i] &= ~PENDING
+            soft = bool(self.flags[i] & SOFT) and not self.flags[i] & BARRIER
+            for j in self._edges(i, add=False):
+                self._merge(self.label[i], soft, j)
+
+    def _can_wait_for_a_cycle(self, i: int) -> bool:
+        if self.flags[i] & (EXPANDED | LEAF | BARRIER | STOP):
+            return False
+        if self.label[i] == LOOP:
+            return self.kind[i].holder == _TRANSPORT
+        return self.label[i] > 0 and self._inside(self.label[i])
+
+    def _ask_the_loop(self) -> bool:
+        asked = False
+        if not self.soft_ready or not self.soft:
+            return False
+        for i in range(len(self.ops)):
+            if (
+                self.flags[i] & (BARRIER | STOP)
+                or self.label[i] <= 0
+                or self.found[i] >= self.count[i]
+            ):
+                continue
+            key = id(self.ops[i])
+            at = bisect_left(self.soft, (key, -1, -1))
+            entries = []
+            while at < len(self.soft) and self.soft[at][0] == key:
+                entries.append(self.soft[at])
+                at += 1
+            if not entries or self.found[i] + sum(entry[2] for entry in entries) < self.count[i]:
+                continue
+            for _key, position, _edges in entries:
+                h = self.index.get(id(self.handles[position]), -1)
+                if h < 0:
+                    h = self._node(self.handles[position])
+                    self._count_references(h)
+                if self.flags[h] & EXPANDED:
+                    continue
+                if self.label[h] == NONE:
+                    self.label[h] = LOOP
+                self._expand(h)
+                if self.cut:
+                    return True
+                asked = True
+        return asked
+
+    def _settle(self) -> None:
+        cursor, progress = 0, True
+        while True:
+            self._relabel_all()
+            if self.cut:
+                return
+            if self.ready:
+                i = self.ready.pop()
+                if not self.flags[i] & EXPANDED and self.label[i] != TOP:
+                    self._expand(i)
+                    progress = True
+                continue
+            while cursor < len(self.ops) and not self._can_wait_for_a_cycle(cursor):
+                cursor += 1
+            if cursor < len(self.ops):
+                self._expand(cursor)
+                cursor += 1
+                progress = True
+            elif self._ask_the_loop():
+                progress, cursor = True, 0
+            elif progress:
+                progress, cursor = False, 0
+            else:
+                return
+
+    # -- after the walk
+
+    def _mark_unresolved(self) -> None:
+        stack = []
+        for i in range(len(self.ops)):
+            if not self.flags[i] & (BARRIER | STOP) and self.found[i] < self.count[i]:
+                self.flags[i] |= UNRESOLVED
+                stack.append(i)
+        while stack:
+            i = stack.pop()
+            if not self.flags[i] & EXPANDED:
+                continue
+            for j in self._edges(i, add=False):
+                self.found[j] -= 1
+                self.view_found[j] -= self.kind[i].managed_buffer
+                if not self.flags[j] & UNRESOLVED:
+                    self.flags[j] |= UNRESOLVED
+                    stack.append(j)
+
+    def _goes_to_boundary(self, i: int) -> bool:
+        if not self.flags[i] & UNRESOLVED or not self.found[i] or self.label[i] <= 0:
+            return False
+        top = self.label[i]
+        while self.parents[top] > 0:
+            top = self.parents[top]
+        return not self._inside(top)
+
+    def _keep_boundary(self, i: int) -> None:
+        key = id(self.ops[i])
+        kept = self.boundary.setdefault(key, [self.ops[i], 0, 0, NONE, self.holder[i], 0])
+        kept[1] += self.found[i]
+        kept[2] += self.view_found[i]
+        kept[3] = self._common(kept[3], self.label[i])
+        kept[5] |= self.flags[i] & SOFT
+
+    def _bytes(self, i: int) -> int:
+        kind = self.kind[i].type
+        measure = self.sizers.get(kind)
+        if measure is None:
+            measure = self.sizers[kind] = sizer(kind)
+        return measure(self.ops[i])
+
+    def _end(
+        self, last: bool, count_loop: bool, views: list[tuple[int, int, int, int]] | None = None
+    ) -> bool:
+        self._mark_unresolved()
+        views = views if views is not None else []
+        for i in range(len(self.ops)):
+            flags = self.flags[i]
+            if not last and self._goes_to_boundary(i):
+                self._keep_boundary(i)
+            if flags & (UNRESOLVED | STOP) or (self.label[i] == LOOP and not count_loop):
+                continue
+            kind = self.kind[i]
+            if kind.view and not flags & BARRIER:
+                views += _visible(self.ops[i])
+            owner = self.loop_owner if self.label[i] == LOOP else self.label[i]
+            if owner <= 0 or (flags & BARRIER and not flags & EXPANDED):
+                continue
+            size = self._bytes(i)
+            holder = self.holder[i] = self.holder[i] or 1
+            row = self.sums[owner]
+            row[0] += size
+            row[2] += 1
+            row[5 + holder] += size
+            if flags & SOFT and not flags & BARRIER:
+                row[1] += size
+            if kind.buffer:
+                row[4] += size
+                entry = self.buffers.setdefault((owner, kind.type, holder), [0, 0, 0])
+                entry[0] += 1
+                entry[1] += size
+        for i, owner in self.shared:
+            if self.flags[i] & UNRESOLVED or self.label[i] == TOP:
+                self.sums[owner][3] += self._bytes(i)
+        self._add_views(sorted(views), last)
+        complete = not self.cut
+        self._clear()
+        return complete
+
+    def _add_views(self, views: list[tuple[int, int, int, int]], last: bool) -> None:
+        at = 0
+        while at < len(views):
+            base, first, shown, end = views[at][0], at, 0, 0
+            while at < len(views) and views[at][0] == base:
+                start = max(views[at][1], end)
+                if views[at][2] > start:
+                    shown += views[at][2] - start
+                    end = views[at][2]
+                at += 1
+            i = self.index.get(base, -1)
+            if i < 0:
+                continue
+            if self.flags[i] & UNRESOLVED:
+                if not last and base in self.boundary:
+                    self.boundary_views += views[first:at]
+                continue
+            owner = self.loop_owner if self.label[i] == LOOP else self.label[i]
+            waste = views[first][3] - shown
+            if owner <= 0 or self.found[i] != self.view_found[i] or waste <= 0:
+                continue
+            self.sums[owner][5] += waste
+            entry = self.buffers.setdefault((owner, self.kind[i].type, self.holder[i]), [0, 0, 0])
+            entry[2] += waste
+
+
+def _visible(view: memoryview) -> list[tuple[int, int, int, int]]:
+    """``(base id, start, end, whole)`` of a contiguous view: offsets, told apart by where it begins.
+
+    Python does not show a view's address, so the buffer is asked for it through ctypes."""
+    import ctypes
+
+    try:
+        base = _view_base(view)
+        if not view.c_contiguous:
+            return []
+    except ValueError:  # released meanwhile
+        return []
+    start = ctypes.c_size_t.from_address(id(view) + _VIEW_BUF_OFFSET).value
+    managed = ctypes.c_size_t.from_address(id(view) + _VIEW_MANAGED_OFFSET).value
+    whole = ctypes.c_ssize_t.from_address(managed + _MANAGED_LEN_OFFSET).value
+    return [(id(base), start, start + view.nbytes, whole)]
+
+
+# PyMemoryViewObject: head (24 with ob_size), mbuf, hash, flags, exports, then Py_buffer {buf, obj, len}
+_VIEW_MANAGED_OFFSET = 24
+_VIEW_BUF_OFFSET = 56
+_MANAGED_LEN_OFFSET = 48
