@@ -60,7 +60,7 @@ class FrameReader:
             return
         (need,) = HEADER.unpack_from(self._buffer)
         if not 0 < need <= self._max_bytes:
-            shown = bytes(self._buffer[:HEADER.size])
+            shown = bytes(self._buffer[: HEADER.size])
             self._buffer.clear()
             raise FrameError(
                 f"frame length {need} is not between 1 and {self._max_bytes} bytes (header {shown!r})",

@@ -1,0 +1,181 @@
+"""Acting on the process: predict, act on the loop, wait until it is gone, measure, write it down.
+
+Every action answers with what was predicted and what was really freed, so that an operator learns
+whether the figures can be believed, and every action, done, failed or refused, is in the journal.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from diag.agent import memory, native, onloop, victims
+from diag.agent.heap import engine
+from diag.agent.journal import Aim, Caller, Journal
+from diag.agent.runtime import tasks
+from diag.agent.runtime.identity import Identities
+from diag.agent.table import Look
+from diag.agent.victims import Plan
+from diag.wire.errors import BUSY, NOT_ALLOWED, UNSUPPORTED, RpcError
+from diag.wire.model import Collected, Stopped, Trimmed
+
+ON_OWNERS = ("stop", "restart", "start", "cancel")
+ALL = ("collect", "trim", *ON_OWNERS)
+DEADLINE_S = 30.0
+"""How long an action may take unless the caller says otherwise."""
+
+_POLL_S = 0.01
+_SETTLE_S = 1.0
+_COLLECT_S = 600.0
+_NAMES_IN_NOTE = 5
+
+T = TypeVar("T", Collected, Trimmed, Stopped)
+
+
+class Actions:
+    """The operator's hand in the process. One action at a time; any thread but the loop's may call."""
+
+    def __init__(
+        self,
+        allowed: bool,
+        journal: Journal,
+        identities: Identities,
+        look: Callable[[], Look],
+    ) -> None:
+        self._allowed = allowed
+        self._journal = journal
+        self._identities = identities
+        self._look = look
+        self._one_at_a_time = native.allocate_lock()
+
+    def collect(self, caller: Caller) -> Collected:
+        """Force a full garbage collection. Stops the world for ``pause_ms``: about 0.1 µs an object."""
+        return self._journaled(caller, "collect", Aim("process", "process"), self._collect)
+
+    def trim(self, caller: Caller) -> Trimmed:
+        """Give memory that was freed but kept by the C allocator back to the system."""
+        return self._journaled(caller, "trim", Aim("process", "process"), self._trim)
+
+    def on_owner(
+        self, caller: Caller, action: str, owner_id: str, expect: str | None, deadline_s: float
+    ) -> Stopped:
+        """Stop, restart, start or cancel one owner. ``expect`` is the incarnation that was shown."""
+        deadline = time.monotonic() + deadline_s
+        aim = Aim(owner_id, owner_id)
+        return self._journaled(caller, action, aim, lambda: self._carry_out(action, aim, expect, deadline))
+
+    def _journaled(self, caller: Caller, action: str, aim: Aim, work: Callable[[], T]) -> T:
+        if not self._allowed:
+            self._journal.add(caller, action, aim, "refused: read-only")
+            raise RpcError(
+                NOT_ALLOWED,
+                f"{action} is not allowed: this process lets diag look, not act",
+                "the program has to say diag.serve(allow_actions=True)",
+            )
+        if not self._one_at_a_time.acquire(timeout=DEADLINE_S):
+            self._journal.add(caller, action, aim, "refused: busy")
+            raise RpcError(BUSY, "another action is still under way", "see 'diag journal', and try again")
+        try:
+            done = work()
+        except RpcError as error:
+            self._journal.add(caller, action, aim, f"failed: {error.message}")
+            raise
+        finally:
+            self._one_at_a_time.release()
+        note = getattr(done, "note", "")
+        self._journal.add(caller, action, aim, f"done; {note}" if note else "done", done)
+        return done
+
+    def _collect(self) -> Collected:
+        garbage_bytes = getattr(engine, "garbage_bytes", None)
+        predicted = garbage_bytes() if garbage_bytes is not None else None
+        counted: list[float] = []
+
+        def on_loop() -> None:
+            start = time.perf_counter()
+            found = gc.collect()
+            counted[:] = [found, (time.perf_counter() - start) * 1000]
+
+        allocated, rss = memory.allocated_bytes(), memory.rss_bytes()
+        # On the loop where there is one: finalizers then run on the thread they were written for.
+        loop = victims.main_loop(tasks.loops_of(tasks.all_tasks()))
+        if loop is None:
+            on_loop()
+        else:
+            onloop.run(loop, on_loop, name="diag collect", finish_within_s=_COLLECT_S)
+        return Collected(
+            predicted_bytes=predicted,
+            freed_bytes=allocated - memory.allocated_bytes(),
+            collected_objects=int(counted[0]),
+            rss_before=rss,
+            rss_after=memory.rss_bytes(),
+            pause_ms=counted[1],
+        )
+
+    def _trim(self) -> Trimmed:
+        trimmed = memory.trim()
+        if trimmed is None:
+            raise RpcError(UNSUPPORTED, "this C library cannot give freed memory back", "it needs glibc")
+        return trimmed
+
+    def _carry_out(self, action: str, aim: Aim, expect: str | None, deadline: float) -> Stopped:
+        with self._look() as look:
+            plan = victims.plan(look, action, aim.owner_id, expect, self._identities)
+        aim.name = plan.name
+        allocated, rss = memory.allocated_bytes(), memory.rss_bytes()
+        finished = onloop.run(
+            plan.loop,
+            plan.function,
+            name=f"diag {action} {plan.name}",
+            finish_within_s=_left(deadline),
+        )
+        while not all(victim.ended() for victim in plan.victims) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        freed = self._settled(plan, allocated, finished)
+        gone = [victim for victim in plan.victims if victim.ended()]
+        if not finished:
+            gone = [victim for victim in gone if victim.task is not None]
+        return Stopped(
+            action=action,
+            stopped=tuple(victim.name for victim in gone),
+            predicted_bytes=plan.predicted_bytes,
+            freed_bytes=freed,
+            rss_before=rss,
+            rss_after=memory.rss_bytes(),
+            note=_note(plan, finished),
+        )
+
+    def _settled(self, plan: Plan, allocated_before: int, finished: bool) -> int:
+        """Bytes freed, measured once the loop has run the callbacks that closing things left behind."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            freed = allocated_before - memory.allocated_bytes()
+            freed_all = all(victim.freed() for victim in plan.victims)
+            if (freed_all and freed >= plan.predicted_bytes) or time.monotonic() > deadline or not finished:
+                return freed
+            time.sleep(_POLL_S)
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _note(plan: Plan, finished: bool) -> str:
+    notes = [plan.note]
+    if not finished:
+        notes.append(f"{plan.action} has begun and goes on: it did not finish before the deadline")
+    alive = [victim.name for victim in plan.victims if not victim.ended()]
+    if alive:
+        why = "swallowed or delays the cancellation" if plan.action in ("stop", "cancel") else "has not ended"
+        notes.append(f"still running, it {why}: {_some(alive)}")
+    kept = [victim.name for victim in plan.victims if victim.ended() and not victim.freed()]
+    if kept and finished and plan.action != "restart":
+        notes.append(f"ended, but something still refers to: {_some(kept)}")
+    return "; ".join(note for note in notes if note)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMES_IN_NOTE])
+    return shown if len(names) <= _NAMES_IN_NOTE else f"{shown} and {len(names) - _NAMES_IN_NOTE} more"

@@ -1,0 +1,47 @@
+"""Real threads and real locks, also in a target that gevent has patched, and no trace of them afterwards."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def _original(name: str) -> Any:
+    """A function of ``_thread`` as CPython made it: gevent's greenlets would run the agent on the very
+    thread that may be stuck."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None:
+        return monkey.get_original("_thread", name)
+    return getattr(_thread, name)
+
+
+def start_thread(target: Callable[..., None], *args: object) -> None:
+    """Run ``target(*args)`` in a thread of its own that the interpreter does not wait for at exit.
+
+    Not a ``threading.Thread``: that would show in the application's ``threading.enumerate()``, and be
+    traced and profiled with it. ``target`` must not raise. Raises RuntimeError if no thread can start."""
+
+    def run() -> None:
+        try:
+            target(*args)
+        finally:
+            _forget_this_thread()
+
+    _original("start_new_thread")(run, ())
+
+
+def allocate_lock() -> Any:
+    """A plain lock, as ``_thread.allocate_lock``."""
+    return _original("allocate_lock")()
+
+
+def _forget_this_thread() -> None:
+    """Drop the stand-in that ``threading.current_thread()`` (so ``logging``) leaves behind for a thread it
+    did not start; until 3.13 it would stay in ``threading.enumerate()`` for good."""
+    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+    stand_in = active.get(_thread.get_ident())
+    if type(stand_in) is threading._DummyThread:  # type: ignore[attr-defined]
+        active.pop(_thread.get_ident(), None)

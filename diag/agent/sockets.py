@@ -1,0 +1,106 @@
+"""The agent's socket: made privately, given away only to its owner and root, removed only if it is ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+
+from diag.agent.journal import Caller
+from diag.wire import places
+
+_BACKLOG = 16
+_UCRED = struct.Struct("3i")
+
+
+def listen(socket_path: str | None) -> tuple[socket.socket, str]:
+    """A listening non-blocking unix socket and its path. Raises OSError that says what to try next.
+
+    Without a path: the first folder of ``places.folders`` that is ours, private and short enough."""
+    if socket_path is not None:
+        return _bind(os.path.abspath(socket_path)), os.path.abspath(socket_path)
+    ticks = places.start_ticks()
+    if ticks is None:
+        raise OSError("cannot read /proc/self/stat; name a place with socket_path")
+    uid = os.geteuid()
+    problems = []
+    for folder in places.folders(uid):
+        path = os.path.join(folder, places.socket_name(os.getpid(), ticks))
+        try:
+            places.make_folder(folder, uid)
+            return _bind(path), path
+        except OSError as error:
+            problems.append(f"{folder}: {error.strerror or error}")
+    raise OSError("no place for diag's socket (" + "; ".join(problems) + "); name one with socket_path")
+
+
+def _bind(path: str) -> socket.socket:
+    length = len(os.fsencode(path))
+    if length > places.MAX_PATH_BYTES:
+        raise OSError(
+            errno.ENAMETOOLONG,
+            f"socket path too long: {length} bytes, {places.MAX_PATH_BYTES} at most;"
+            " name a shorter one with socket_path",
+            path,
+        )
+    _remove_dead(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(path)
+        # Nobody can connect before listen(), so there is no moment at which the mode is too wide.
+        os.chmod(path, 0o600)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_dead(path: str) -> None:
+    """Clear away the socket of a process that died. Raises OSError if something else is in the way."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FileExistsError(errno.EEXIST, "socket_path exists and is not a socket; name another", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass
+        except BlockingIOError:
+            raise _in_use(path) from None
+        else:
+            raise _in_use(path)
+    os.unlink(path)
+
+
+def _in_use(path: str) -> OSError:
+    return OSError(errno.EADDRINUSE, "another process answers on socket_path; name another", path)
+
+
+def inode(path: str) -> tuple[int, int]:
+    """What tells this socket file from a later one at the same path."""
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
+
+
+def unlink(path: str, ours: tuple[int, int]) -> None:
+    """Remove the socket file if it is still the one we made."""
+    try:
+        if inode(path) == ours:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def caller(connection: socket.socket) -> Caller:
+    """Who connected, as the kernel recorded it."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _gid = _UCRED.unpack(raw)
+    return Caller(uid, pid)
