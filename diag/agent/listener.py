@@ -139,8 +139,8 @@ class Listener:
 
     def _timeout(self) -> float | None:
         moments = [client.deadline for client in self._clients if client.deadline is not None]
-        if self._accept_again_at not in (None, float("inf")):
-            moments.append(self._accept_again_at)  # type: ignore[arg-type]
+        if self._accept_again_at is not None and self._accept_again_at != float("inf"):
+            moments.append(self._accept_again_at)
         if self._close_by is not None:
             moments.append(self._close_by)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -229,7 +229,7 @@ class Listener:
         self._next_request(client)
 
     def _next_request(self, client: _Client) -> None:
-        """Take up the next whole frame, if there is one; else wait for it, with a deadline if it has begun."""
+        """Take up whole frames while there are any; one that has only begun gets a deadline."""
         while client in self._clients and not client.out and not client.working:
             try:
                 body = client.reader.next()
@@ -261,8 +261,8 @@ class Listener:
         except RuntimeError:
             client.working = False
             self._selector.register(client.socket, selectors.EVENT_READ, client)
-            error = RpcError(BUSY, "the target cannot start another thread", "try again later")
-            self._send(client, frames.encode(rpc.failure(error, request.id)))
+            full = RpcError(BUSY, "the target cannot start another thread", "try again later")
+            self._send(client, frames.encode(rpc.failure(full, request.id)))
 
     # Answering
 

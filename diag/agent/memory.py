@@ -18,6 +18,18 @@ from diag.wire import model
 
 _NO_LIMIT_BYTES = 1 << 60
 """cgroup v1 says "no limit" with a huge number."""
+_MALLINFO_FIELDS = (
+    "arena",
+    "ordblks",
+    "smblks",
+    "hblks",
+    "hblkhd",
+    "usmblks",
+    "fsmblks",
+    "uordblks",
+    "fordblks",
+    "keepcost",
+)
 _BLOCKS_LINE = re.compile(rb"^# bytes in allocated blocks\s*=\s*([\d,]+)", re.MULTILINE)
 
 
@@ -99,23 +111,7 @@ def _find_allocators() -> _Allocators:
         return _Allocators(None, None, None, None, None)
 
     class Mallinfo2(ctypes.Structure):
-        _fields_ = tuple(
-            (name, ctypes.c_size_t)
-            for name in (
-                [
-                    "arena",
-                    "ordblks",
-                    "smblks",
-                    "hblks",
-                    "hblkhd",
-                    "usmblks",
-                    "fsmblks",
-                    "uordblks",
-                    "fordblks",
-                    "keepcost",
-                ]
-            )
-        )
+        _fields_ = tuple((name, ctypes.c_size_t) for name in _MALLINFO_FIELDS)
 
     libc = ctypes.CDLL(None)
     mallinfo2 = getattr(libc, "mallinfo2", None)  # glibc 2.33; its predecessor wraps at 2 GB

@@ -43,5 +43,5 @@ def _forget_this_thread() -> None:
     did not start; until 3.13 it would stay in ``threading.enumerate()`` for good."""
     active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
     stand_in = active.get(_thread.get_ident())
-    if type(stand_in) is threading._DummyThread:  # type: ignore[attr-defined]
+    if type(stand_in) is threading._DummyThread:
         active.pop(_thread.get_ident(), None)

@@ -56,7 +56,7 @@ def run(
 
 
 class _Call:
-    """One function on its way to the loop. ``begun`` and ``ended`` are locks released by the loop's thread."""
+    """One function on its way to the loop, whose thread releases the locks ``begun`` and ``ended``."""
 
     def __init__(self, function: Function, name: str) -> None:
         self.function: Function | None = function

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 from diag.wire import frames
 from diag.wire.errors import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, RpcError
 
-Id = Union[str, int, float, None]
+Id = str | int | float | None
 
 
 @dataclass(frozen=True)

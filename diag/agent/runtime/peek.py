@@ -154,10 +154,8 @@ def _behind(callback: Any, hops: int) -> AnyTask | None:
                 content = cell.cell_contents
             except ValueError:  # an empty cell
                 continue
-            if _is_plain_future(content):
-                found = _waiting_task(content, hops - 1)
-            else:
-                found = _getter(content, hops)
+            deeper = _is_plain_future(content)
+            found = _waiting_task(content, hops - 1) if deeper else _getter(content, hops)
             if found is not None:
                 return found
     elif hops and kind is functools.partial and callback.func is _RELEASE_WAITER:

@@ -34,7 +34,8 @@ def all_tasks() -> list[AnyTask]:
 def _snapshot(registry: Any) -> list[Any]:
     """A weak set's members. Iterating the set itself would take part in its bookkeeping from our thread
     and fail when the loop's thread adds a task; copying the plain set of references does neither."""
-    references = registry.data if type(registry) is weakref.WeakSet else registry
+    weak = type(registry) is weakref.WeakSet
+    references = registry.data if weak else registry
     for _ in range(_TRIES):
         try:
             copied = list(references)
@@ -43,7 +44,7 @@ def _snapshot(registry: Any) -> list[Any]:
             continue
     else:
         return []
-    if type(registry) is not weakref.WeakSet:
+    if not weak:
         return copied
     return [task for reference in copied if (task := reference()) is not None]
 

@@ -10,7 +10,7 @@ A tree holds tasks and subsystems strongly. Build it, use it, drop it; never sto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from diag import hooks
@@ -127,7 +127,8 @@ class _Subsystems:
             self._placed[id(label.task)] = index
         if node is None:
             return
-        for child in self._ask(label, node.diag_children, ()):
+        none: Sequence[hooks.Child] = ()
+        for child in self._ask(label, node.diag_children, none):
             if not isinstance(child, hooks.Child):
                 label.error = f"diag_children gave a {type(child).__name__}, not a Child"
                 continue
