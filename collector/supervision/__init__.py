@@ -47,6 +47,8 @@ Applications (``from collector.supervision import application``)::
 
 from __future__ import annotations
 
+from collector.supervision import application
+from collector.supervision.application import Application, ApplicationSpec
 from collector.supervision.clock import Clock, LoopClock, VirtualClock, settle, use_clock
 from collector.supervision.delay import DelayPolicy, ExponentialDelay, FixedDelay
 from collector.supervision.errors import (
@@ -95,17 +97,33 @@ from collector.supervision.server import (
     stop,
 )
 from collector.supervision.spec import ChildSpec, SupervisorFlags
+from collector.supervision.supervisor import (
+    ChildInfo,
+    Counts,
+    Supervisor,
+    count_children,
+    delete_child,
+    get_childspec,
+    restart_child,
+    start_child,
+    terminate_child,
+    which_children,
+)
 
 __all__ = [
     "IGNORE",
     "NOREPLY",
     "TIMEOUT",
+    "Application",
     "ApplicationError",
+    "ApplicationSpec",
     "CallError",
     "CallTimeout",
+    "ChildInfo",
     "ChildSpec",
     "Clock",
     "Continue",
+    "Counts",
     "Crash",
     "DelayPolicy",
     "Down",
@@ -125,30 +143,39 @@ __all__ = [
     "StartError",
     "Stop",
     "SupervisionError",
+    "Supervisor",
     "SupervisorError",
     "SupervisorFlags",
     "Timeout",
     "VirtualClock",
+    "application",
     "call",
     "cast",
+    "count_children",
     "current",
+    "delete_child",
     "demonitor",
+    "get_childspec",
     "link",
     "monitor",
     "receive",
     "register",
     "registered",
     "reply",
+    "restart_child",
     "send",
     "send_after",
     "send_exit",
     "settle",
     "spawn",
     "spawn_link",
+    "start_child",
     "stop",
+    "terminate_child",
     "unlink",
     "unregister",
     "use_clock",
     "wait_ended",
     "whereis",
+    "which_children",
 ]

@@ -44,7 +44,7 @@ _ADVICE = {
     "already_present": "a child with this id is known and stopped; use restart_child or delete_child",
     "running": "the child is running; terminate_child it first",
     "restarting": "the child is being restarted; terminate_child ends that",
-    "simple_one_for_one": "a child of a simple_one_for_one supervisor has no id; give terminate_child the Pid",
+    "simple_one_for_one": "a child of a simple_one_for_one supervisor has no id; use the Pid",
 }
 
 

@@ -200,6 +200,10 @@ class Pid:
         mailbox.put(message)
         return True
 
+    def shows(self, instance: weakref.ref[Any]) -> None:
+        """The process itself: what :meth:`instance` gives others."""
+        self._object = instance
+
     def _signal(self, sender: Pid | None, reason: Reason) -> None:
         """An exit signal arrives: through a link, or from send_exit."""
         if self.exit_reason is not None:
@@ -275,16 +279,20 @@ def spawn(
     initial_call: str | None = None,
     clock: Clock | None = None,
     link: bool = False,
+    detached: bool = False,
     _await_start: bool = False,
     **kwargs: Any,
 ) -> Pid:
     """Run the async callable ``body(*args, **kwargs)`` as a process of its own. Returns at once.
 
+    detached: it has no parent and no ancestors; it belongs to the whole program.
+
     Raises StartError(("already_started", pid)) if ``name`` is taken.
     """
-    parent = current()
+    caller = current()
+    parent = None if detached else caller
     call = initial_call or f"{body.__module__}.{getattr(body, '__qualname__', type(body).__qualname__)}"
-    pid = Pid(clock or (parent.clock if parent is not None else default_clock()), parent, id, call)
+    pid = Pid(clock or (caller.clock if caller is not None else default_clock()), parent, id, call)
     if name is not None:
         holder = registry.whereis(name)
         if holder is not None:
@@ -313,14 +321,12 @@ def spawn_link(body: Callable[..., Any], *args: Any, **options: Any) -> Pid:
     return spawn(body, *args, link=True, **options)
 
 
-async def start(
-    body: Callable[..., Any], what: str, *args: Any, link: bool = True, **options: Any
-) -> Pid | None:
-    """:func:`spawn` a body that reports how its start went (Server, Supervisor) and wait for that.
+async def start(body: Callable[..., Any], what: str, *args: Any, **options: Any) -> Pid | None:
+    """:func:`spawn_link` a body that reports how its start went (Server, Supervisor) and wait for that.
 
     Returns None for ``ignore``. Raises StartError with the reason.
     """
-    pid = spawn(body, *args, link=link, _await_start=True, **options)
+    pid = spawn(body, *args, link=True, _await_start=True, **options)
     started = pid._started
     assert started is not None
     try:

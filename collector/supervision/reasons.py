@@ -8,6 +8,7 @@ server's whole state would stay alive.
 
 from __future__ import annotations
 
+import os
 import reprlib
 import traceback
 from dataclasses import dataclass, fields, is_dataclass
@@ -29,6 +30,7 @@ NOPROC = "noproc"
 MESSAGE_CHARS = 300
 TRACEBACK_CHARS = 1500
 TRACEBACK_FRAMES = 12
+_HERE = os.path.dirname(__file__)
 
 
 class Exit(Exception):
@@ -95,9 +97,11 @@ def release(error: BaseException) -> None:
 
 
 def _places(tb: TracebackType | None) -> str:
+    walked = [(frame.f_code, line) for frame, line in traceback.walk_tb(tb)]
+    while len(walked) > 1 and os.path.dirname(walked[0][0].co_filename) == _HERE:
+        del walked[0]  # our own frames above the callback say nothing
     places = []
-    for frame, line in traceback.walk_tb(tb):
-        code = frame.f_code
+    for code, line in walked:
         places.append(f"{'/'.join(code.co_filename.split('/')[-2:])}:{line} {code.co_name}")
     if len(places) > TRACEBACK_FRAMES:
         places[: len(places) - TRACEBACK_FRAMES] = ["..."]
@@ -151,6 +155,8 @@ class _Brief(reprlib.Repr):
             return f"<{type(x).__name__} {len(x)} B>"
         if isinstance(x, memoryview):
             return f"<memoryview {x.nbytes} B>"
+        if isinstance(x, Crash):
+            return str(x)
         if is_dataclass(x) and not isinstance(x, type):
             if level <= 0:
                 return f"{type(x).__name__}(...)"

@@ -26,7 +26,7 @@ from collector.supervision.reasons import Crash, Reason, brief, is_clean
 if TYPE_CHECKING:
     from collector.supervision.process import Pid
 
-__all__ = ["ReportFormatter", "application", "crash", "progress", "supervisor", "unkillable"]
+__all__ = ["ReportFormatter", "application", "crash", "progress", "supervisor", "unexpected", "unkillable"]
 
 ROOT = "collector.supervision"
 VALUE_CHARS = 400
@@ -58,7 +58,8 @@ def supervisor(
 ) -> None:
     """A supervisor's trouble.
 
-    context: ``child_terminated``, ``start_error``, ``shutdown_error``, ``shutdown`` (gave up), ``delayed_restart``.
+    context: ``child_terminated``, ``start_error``, ``shutdown_error``, ``shutdown`` (gave up),
+    ``delayed_restart``.
     """
     if _supervisor.isEnabledFor(level):
         report: Report = {"supervisor": supervisor_label, "child": child, **_reason(reason), **facts}
@@ -79,6 +80,11 @@ def crash(pid: Pid, reason: Reason, waiting: int) -> None:
         report["ancestors"] = ",".join(pid.ancestors[:8])
         report["messages"] = waiting
         _emit(_crash, logging.ERROR, "crash", report)
+
+
+def unexpected(label: str, message: object) -> None:
+    """A supervisor got a message it knows nothing of, and dropped it."""
+    _emit(_supervisor, logging.ERROR, "unexpected_message", {"supervisor": label, "message": brief(message)})
 
 
 def unkillable(pid: Pid, tries: int) -> None:

@@ -17,7 +17,6 @@ Subclass :class:`Server`, keep state on ``self`` (set it up in ``init``, not ``_
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -39,9 +38,6 @@ from collector.supervision.reasons import NOPROC, NORMAL, Exit, Reason, brief, c
 
 __all__ = ["IGNORE", "NOREPLY", "TIMEOUT", "Continue", "From", "Reply", "Server", "Stop", "Timeout", "call"]
 __all__ += ["cast", "reply", "stop"]
-
-SLICE_S = 0.002
-"""A busy server gives way to the others after this long."""
 
 
 class _Marker:
@@ -186,36 +182,35 @@ class Server:
         """Start a server linked to the calling process and wait for its ``init(*args, **kwargs)``.
 
         Returns its Pid, or None if ``init`` said :data:`IGNORE`. Raises StartError."""
-        return await start_server(cls, args, kwargs, name=name, clock=clock)
+        if not (isinstance(cls, type) and issubclass(cls, Server)):
+            raise TypeError(f"start_link takes a Server class first, not {brief(cls, 80)}")
+        return await cls._start_process(args, kwargs, name=name, clock=clock)
 
-
-async def start_server(
-    cls: type[Server],
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-    *,
-    name: str | None = None,
-    id: str | None = None,
-    clock: Clock | None = None,
-    link: bool = True,
-) -> Pid | None:
-    """As :meth:`Server.start_link`; ``link=False`` is OTP's ``start``."""
-    if not (isinstance(cls, type) and issubclass(cls, Server)):
-        raise TypeError(f"start_link takes a Server class first, not {brief(cls, 80)}")
-    call_name = f"{cls.__module__}.{cls.__qualname__}.init"
-    what = name or id or call_name
-    return await start(
-        _serve,
-        what,
+    @classmethod
+    async def _start_process(
         cls,
-        args,
-        dict(kwargs or {}),
-        name=name,
-        id=id,
-        initial_call=call_name,
-        clock=clock,
-        link=link,
-    )
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        name: str | None = None,
+        id: str | None = None,
+        clock: Clock | None = None,
+        detached: bool = False,
+    ) -> Pid | None:
+        call_name = f"{cls.__module__}.{cls.__qualname__}.init"
+        what = name or id or call_name
+        return await start(
+            _serve,
+            what,
+            cls,
+            args,
+            kwargs,
+            name=name,
+            id=id,
+            initial_call=call_name,
+            clock=clock,
+            detached=detached,
+        )
 
 
 async def _serve(cls: type[Server], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -226,7 +221,7 @@ async def _serve(cls: type[Server], args: tuple[Any, ...], kwargs: dict[str, Any
     pid.trap_exit = cls.trap_exit
     server = cls()
     server._pid = pid
-    pid._object = weakref.ref(server)
+    pid.shows(weakref.ref(server))
     then = await server.init(*args, **kwargs)
     del args, kwargs
     if then is IGNORE:
@@ -252,7 +247,6 @@ async def _serve(cls: type[Server], args: tuple[Any, ...], kwargs: dict[str, Any
 
 async def _loop(server: Server, pid: Pid, mailbox: Mailbox, then: Any) -> Reason:
     """Handle messages until there is a reason to stop. No local keeps a message while it waits."""
-    slice_ends = 0.0
     while True:
         if isinstance(then, Stop):
             return then.reason
@@ -261,9 +255,6 @@ async def _loop(server: Server, pid: Pid, mailbox: Mailbox, then: Any) -> Reason
             continue
         if pid.doomed is not None:  # a callback swallowed its cancellation
             raise asyncio.CancelledError
-        if len(mailbox) and time.perf_counter() > slice_ends:
-            await asyncio.sleep(0)
-            slice_ends = time.perf_counter() + SLICE_S
         wait_s = then.seconds if isinstance(then, Timeout) else None
         then = None
         if wait_s is None:
