@@ -22,6 +22,8 @@ from diag.agent.runtime.tree import Label
 from diag.agent.table import Look
 from diag.wire.errors import LOOP_STALLED, OWNER_GONE, UNSUPPORTED, RpcError
 
+_WORTH_SAYING = 0.05
+
 
 @dataclass(frozen=True)
 class Victim:
@@ -81,7 +83,9 @@ def plan(look: Look, action: str, owner_id: str, expect: str | None, identities:
     elif label.holder is None and label.subsystem is None and row.loop_bytes:
         # Cancelling closes no connection: the loop goes on holding these.
         predicted -= row.loop_bytes
-        note = f"{row.loop_bytes} more bytes go when its connections close and its timers end"
+        if row.loop_bytes > _WORTH_SAYING * row.retained_bytes:
+            more = f"{row.loop_bytes} more bytes go when its connections close and its timers end"
+            note = _joined(note, more)
     if predicted and not look.picture.cost.complete:
         note = _joined(note, "predicted is a lower bound: the walk was cut off")
     return Plan(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import asyncio.tasks
 import functools
+import sys
+import traceback
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -102,6 +104,21 @@ def waits_for(task: AnyTask) -> Any:
 def cancel(task: AnyTask, message: str) -> bool:
     """Ask it to end; on its loop only. The one place where an override counts: subclasses may forward it."""
     return bool(task.cancel(message))
+
+
+def drop_cancellation(task: AnyTask) -> None:
+    """Let go of what a cancelled task still holds through the traceback of its cancellation: every frame
+    it was in, so everything it held. Whoever awaits it later still gets CancelledError, without the
+    traceback. On its loop only, and only for a task that an operator cancelled."""
+    if _field(task, "_state") != "CANCELLED":
+        return
+    try:
+        _call(task, "result")
+    except asyncio.CancelledError as error:
+        # From 3.11 on asking was enough: the task gave away its only reference. 3.10 keeps one.
+        original = error.__context__
+        if sys.version_info < (3, 11) and isinstance(original, asyncio.CancelledError):
+            traceback.clear_frames(original.__traceback__)
 
 
 def parent(task: AnyTask) -> AnyTask | None:
