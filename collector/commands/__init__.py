@@ -1,0 +1,1 @@
+"""The command groups of ``collector``; each module has a ``register(subparsers)``."""

@@ -1,0 +1,1 @@
+"""Sending messages on to where others want them."""

@@ -1,0 +1,152 @@
+"""The parser: a server that turns one client's deliveries into batches for the writer.
+
+It reads of each message what everybody needs (the priority), counts where they came from in the client's
+table, and hands them on: a batch is due when it is large enough or its first message has waited long
+enough. One batch is with the writer at a time; what arrives meanwhile makes the next one larger.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from collector.config import Fault
+from collector.counters import ClientCounters
+from collector.faults import FaultState, Leak, leak_of
+from collector.ingest.inbox import MORE, Batch, Inbox
+from collector.ingest.syslog import has_priority
+from collector.ingest.table import ClientTable
+from collector.logs import event
+from collector.spool.writer import SETTLED, STORED, Write
+from collector.supervision import (
+    Down,
+    From,
+    MonitorRef,
+    Reason,
+    Server,
+    ServerDown,
+    call,
+    cast,
+    demonitor,
+    monitor,
+)
+from collector.supervision.reasons import is_clean
+
+__all__ = ["FAULTS_CHANGED", "Parser"]
+
+FAULTS_CHANGED = "faults changed"
+"""Call: look at the client's faults again. Answered when they are as they should be."""
+
+WRITER_GONE_S = 0.2
+_DUE = "due"
+_log = logging.getLogger("collector.ingest")
+
+
+class Parser(Server):
+    trap_exit = True
+
+    async def init(
+        self,
+        inbox: Inbox,
+        table: ClientTable,
+        writer: str,
+        counters: ClientCounters,
+        faults: Mapping[str, tuple[Fault, FaultState]],
+    ) -> None:
+        self._inbox = inbox
+        self._table = table
+        self._writer = writer
+        self._counters = counters
+        self._faults = faults
+        self._leaks: dict[str, Leak] = {}
+        self._with_writer: MonitorRef | None = None
+        self._waking = False
+        inbox.closed = False
+        inbox.give_back()  # to a parser before us, which crashed
+        self._follow_faults()
+        self._step()
+
+    async def handle_cast(self, message: Any) -> None:
+        if message == STORED:
+            if self._with_writer is not None:
+                demonitor(self._with_writer)
+                self._with_writer = None
+            self._inbox.stored()
+        elif message != MORE:
+            await super().handle_cast(message)
+        self._step()
+
+    async def handle_info(self, message: Any) -> None:
+        if isinstance(message, Down) and message.ref is self._with_writer:
+            self._with_writer = None
+            self._inbox.give_back()
+            self._wake(WRITER_GONE_S)
+        elif message == _DUE:
+            self._waking = False
+            self._step()
+
+    async def handle_call(self, request: Any, from_: From) -> Any:
+        if request != FAULTS_CHANGED:
+            return await super().handle_call(request, from_)
+        self._follow_faults()
+        return True
+
+    async def terminate(self, reason: Reason) -> None:
+        """Stopping for good: nothing more is accepted, and all that was is stored first. After a crash
+        there will be another parser, and the inbox waits for it."""
+        if not is_clean(reason):
+            return
+        self._inbox.closed = True
+        try:
+            await self._flush()
+        except ServerDown:
+            pass
+        finally:
+            left = self._inbox.queued
+            if left:
+                self._counters.lost += left
+                event(_log, logging.ERROR, "messages_lost", client=self._inbox.client, count=left)
+
+    async def _flush(self) -> None:
+        if self._inbox.in_flight:
+            await call(self._writer, SETTLED, timeout=None)
+            self._inbox.stored()
+        while batch := self._inbox.take():
+            self._examine(batch)
+            await call(self._writer, Write(batch), timeout=None)
+            self._inbox.stored()
+
+    def _step(self) -> None:
+        """Hand the writer a batch if one is due and the writer is free."""
+        if self._inbox.in_flight:
+            return
+        due_in_s = self._inbox.due_in_s
+        if due_in_s is None:
+            return
+        if due_in_s > 0:
+            self._wake(due_in_s)
+            return
+        batch = self._inbox.take()
+        if batch is not None:
+            self._examine(batch)
+            self._with_writer = monitor(self._writer)
+            cast(self._writer, Write(batch, self.pid))
+
+    def _wake(self, delay_s: float) -> None:
+        if not self._waking:
+            self._waking = True
+            self.send_after(delay_s, _DUE)
+
+    def _examine(self, batch: Batch) -> None:
+        self._counters.malformed += len(batch.messages) - sum(map(has_priority, batch.messages))
+        self._table.count(batch.sources)
+        for leak in self._leaks.values():
+            leak.feed(batch.messages)
+
+    def _follow_faults(self) -> None:
+        for key in [key for key in self._leaks if key not in self._faults]:
+            self._leaks.pop(key).release()
+        for key, (fault, state) in self._faults.items():
+            if key not in self._leaks:
+                self._leaks[key] = leak_of(fault, state, self._table)

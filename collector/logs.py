@@ -1,0 +1,76 @@
+"""The collector's own log: one structured line an event, to stderr, to syslog, or both.
+
+It is quiet on purpose. Nothing is logged for a message that was received; what could happen for each
+message (an unknown client, say) goes through a :class:`Throttle`, which says it once and then sums up.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import time
+
+from collector.config import Log
+from collector.supervision import ReportFormatter
+from collector.supervision.reports import pairs
+
+__all__ = ["Throttle", "event", "set_up"]
+
+Fact = str | int | float
+
+
+def set_up(log: Log, name: str) -> None:
+    """Send what the collector and its supervisors log to where ``log`` says. Raises OSError (no syslog
+    there) and ValueError (an address that is none)."""
+    root = logging.getLogger()
+    root.setLevel(log.level.upper())
+    if log.stderr:
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(ReportFormatter())
+        root.addHandler(handler)
+    if log.syslog:
+        address = _address(log.syslog)
+        remote = logging.handlers.SysLogHandler(address, facility="daemon")
+        remote.ident = f"{name}: "
+        remote.append_nul = False
+        remote.setFormatter(ReportFormatter(timestamps=False))
+        root.addHandler(remote)
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+
+
+def _address(syslog: str) -> str | tuple[str, int]:
+    if not syslog.startswith("udp://"):
+        return syslog
+    host, _, port = syslog[len("udp://") :].rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"[log] syslog: {syslog!r} must be udp://HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def event(logger: logging.Logger, level: int, what: str, **facts: Fact) -> None:
+    """Log ``what`` happened with its facts as ``key=value``."""
+    if logger.isEnabledFor(level):
+        text = f"{what} {pairs(facts)}" if facts else what
+        logger.log(level, "%s", text, extra={"report": {"event": what, **facts}})
+
+
+class Throttle:
+    """Says the first of its kind at once, then at most one line a ``period_s`` with the sum of ``count``."""
+
+    def __init__(self, logger: logging.Logger, period_s: float = 60.0) -> None:
+        self._logger = logger
+        self._period_s = period_s
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def warning(self, what: str, *, count: int = 1, **facts: Fact) -> None:
+        key = f"{what}:{facts.get('client', '')}"
+        now = time.monotonic()
+        said_at, held_back = self._said.get(key, (-self._period_s, 0))
+        count += held_back
+        if now - said_at < self._period_s:
+            self._said[key] = (said_at, count)
+            return
+        self._said[key] = (now, 0)
+        event(self._logger, logging.WARNING, what, count=count, **facts)
