@@ -50,6 +50,8 @@ class Child:
     """The child, where it is itself a subsystem; then ``task`` is ignored."""
     task: asyncio.Task[Any] | None = None
     """The task that runs the child, where it is a worker."""
+    kind: Literal["worker", "supervisor"] = "worker"
+    """What it is, for a child that is not there at the moment (no ``node``, no ``task``)."""
 
 
 @runtime_checkable

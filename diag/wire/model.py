@@ -8,7 +8,7 @@ library only: the agent uses this module inside the target.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, TypeVar
 
 PROTOCOL_VERSION = 1
@@ -263,8 +263,23 @@ _NESTED: dict[tuple[type, str], type] = {
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """The record as plain dicts and lists, ready for ``json.dumps``."""
-    return asdict(record)
+    """The record as plain dicts and lists, ready for ``json.dumps``. Several times as fast as
+    ``dataclasses.asdict``, which counts when the target makes thousands of rows."""
+    return {name: _plain(value) for name, value in vars(record).items()}
+
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is tuple or kind is list:
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return to_json(value) if is_dataclass(value) else value
 
 
 def from_json(kind: type[R], value: Mapping[str, Any]) -> R:

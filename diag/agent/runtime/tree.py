@@ -132,7 +132,7 @@ class _Subsystems:
             if not isinstance(child, hooks.Child):
                 label.error = f"diag_children gave a {type(child).__name__}, not a Child"
                 continue
-            below = Label("task", str(child.name))
+            below = Label("supervisor" if child.kind == "supervisor" else "task", str(child.name))
             below.child = child
             below.holder = node
             below.id = self._unique(f"{label.id}/{_quoted(str(child.id))}")
@@ -140,7 +140,8 @@ class _Subsystems:
                 below.subsystem = child.node
                 below.kind = "supervisor"
                 self._ask_about(below, child.node)
-            else:
+            elif child.task is not None:
+                below.kind = "task"
                 below.task = child.task
             self._add(index, below, depth + 1)
 
