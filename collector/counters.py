@@ -54,6 +54,8 @@ class ListenerCounters:
     """Messages of a client that is stopped, not accepted."""
     port: int = 0
     """The port in use; 0 while it is closed."""
+    last_port: int = 0
+    """The port used last. A listener on "any free port" opens the same one again, where its senders look."""
     problem: str = ""
     """Why it could not be opened."""
 

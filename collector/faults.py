@@ -144,6 +144,11 @@ class Forwarder(Server):
         ours, self._peer = socket.socketpair()
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        try:
+            while True:  # what the peer has not read yet fills the kernel's buffers already
+                ours.send(bytes(1024))
+        except BlockingIOError:
+            pass
         self._transport = GatherWriter(ours)
 
     async def handle_cast(self, message: Any) -> None:

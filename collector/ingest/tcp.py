@@ -60,9 +60,13 @@ class TcpEndpoint:
         listener = self.listener
         endpoint = weakref.ref(self)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(endpoint), listener.host, listener.port, backlog=BACKLOG, reuse_address=True
+            lambda: _Connection(endpoint),
+            listener.host,
+            listener.port or self.counters.last_port,
+            backlog=BACKLOG,
+            reuse_address=True,
         )
-        self.counters.port = self._server.sockets[0].getsockname()[1]
+        self.counters.port = self.counters.last_port = self._server.sockets[0].getsockname()[1]
 
     def resume(self) -> None:
         """Go on reading where there is room again, or nobody left to wait for."""

@@ -44,7 +44,10 @@ class UdpEndpoint:
         """Bind and read. Raises OSError."""
         listener = self.listener
         (family, kind, proto, _, address), *_ = await self._loop.getaddrinfo(
-            listener.host, listener.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+            listener.host,
+            listener.port or self.counters.last_port,
+            type=socket.SOCK_DGRAM,
+            flags=socket.AI_PASSIVE,
         )
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, proto)
         try:
@@ -54,7 +57,7 @@ class UdpEndpoint:
             sock.close()
             raise
         self._socket = sock
-        self.counters.port = sock.getsockname()[1]
+        self.counters.port = self.counters.last_port = sock.getsockname()[1]
         self._read()
 
     def resume(self) -> None:

@@ -22,7 +22,8 @@ class SpoolLock:
     def __init__(self, directory: Path) -> None:
         path = directory / ".lock"
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            # Read-only: an open file to write would keep an operator from remounting the disk.
+            self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise SpoolError(explain(directory, error)) from None
         try:
@@ -35,8 +36,7 @@ class SpoolLock:
                 "stop it first (collector stop) or give this one its own [spool] directory"
             ) from None
         try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+            path.write_text(f"{os.getpid()}\n")
         except OSError as error:
             self.release()
             raise SpoolError(explain(directory, error)) from None
