@@ -7,6 +7,7 @@ from typing import Any
 
 from collector.supervision import reports
 from collector.supervision.application import Application, ApplicationSpec
+from collector.supervision.errors import SupervisionError
 from collector.supervision.process import (
     Exited,
     Pid,
@@ -17,7 +18,7 @@ from collector.supervision.process import (
     send_exit,
     wait_ended,
 )
-from collector.supervision.reasons import KILL, NORMAL, SHUTDOWN, Exit, Reason, brief, crash_of
+from collector.supervision.reasons import KILL, NORMAL, SHUTDOWN, Exit, Reason, crash_of
 from collector.supervision.server import cast
 
 __all__ = ["Started", "StopApplication", "run_master"]
@@ -57,18 +58,16 @@ async def _start(app: Application, spec: ApplicationSpec, start_type: str) -> tu
     failure: Reason
     try:
         outcome = await app.start(start_type, *spec.args)
-    except Exit as error:
-        failure = error.reason
+    except (Exit, SupervisionError) as error:  # they carry OTP's {error, Reason}
+        failure = (error.reason, where)
     except Exception as error:
-        reason = getattr(error, "reason", None)  # StartError and the like carry OTP's reason
-        failure = crash_of(error) if reason is None else reason
+        failure = ("bad_return", (where, crash_of(error)))
     else:
         pid, state = outcome if isinstance(outcome, tuple) and len(outcome) == 2 else (outcome, None)
         if isinstance(pid, Pid):
             return pid, state
-        failure = ("bad_return", (*where, brief(outcome)))
-        raise Exit(failure)
-    raise Exit((failure, where))
+        failure = ("bad_return", (where, outcome))
+    raise Exit(failure)
 
 
 async def _wait(me: Pid, top: Pid, app: Application, state: Any) -> Reason:

@@ -7,11 +7,13 @@ import contextlib
 import heapq
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["Clock", "LoopClock", "TimerHandle", "VirtualClock", "default_clock", "settle", "use_clock"]
+
+T = TypeVar("T")
 
 
 class TimerHandle(Protocol):
@@ -102,6 +104,25 @@ class VirtualClock:
                 await settle()
         self._now = end
         await settle()
+
+    async def drive(self, awaitable: Awaitable[T]) -> T:
+        """Wait for ``awaitable``, moving time on to the next timer whenever nothing else can happen.
+
+        Raises RuntimeError when there is no timer either: it would wait for ever.
+        """
+        task = asyncio.ensure_future(awaitable)
+        try:
+            await settle()
+            while not task.done():
+                if not self.pending:
+                    raise RuntimeError("waits for something that no timer will bring about")
+                await self.advance(max(self._next_due() - self._now, 0.0))
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _next_due(self) -> float:
+        return min(due for due, _, timer in self._timers if timer.callback is not None)
 
 
 def ring(ref: weakref.ref[asyncio.Future[None]]) -> None:

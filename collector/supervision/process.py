@@ -398,7 +398,8 @@ def _ended(pid: Pid) -> None:
     links, pid._links = pid._links, {}
     monitors, pid._monitors = pid._monitors, {}
     waiters, pid._waiters = pid._waiters, {}
-    for other in links:
+    # Its own children first: they are on their way out before its supervisor starts it again.
+    for other in sorted(links, key=lambda other: other.parent is not pid):
         other._links.pop(pid, None)
         other._signal(pid, reason)
     for ref in monitors:

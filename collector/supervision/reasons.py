@@ -127,16 +127,21 @@ def _cut(text: str, limit: int) -> str:
 _ATOMS = (str, int, float, bool, type(None), Crash)
 
 
-def storable(reason: Reason, depth: int = 4) -> Reason:
+def storable(reason: Reason) -> Reason:
     """``reason`` if it is small and plain, otherwise text that describes it. Process handles stay."""
+    return _stored(reason, [100])
+
+
+def _stored(reason: Reason, room: list[int]) -> Reason:
+    room[0] -= 1
     if isinstance(reason, BaseException):
         return crash_of(reason)
     if isinstance(reason, str):
         return _cut(reason, MESSAGE_CHARS)
     if isinstance(reason, _ATOMS) or getattr(reason, "__process_handle__", False):
         return reason
-    if isinstance(reason, tuple) and depth and len(reason) <= 8:
-        return tuple(storable(item, depth - 1) for item in reason)
+    if isinstance(reason, tuple) and len(reason) < room[0]:
+        return tuple(_stored(item, room) for item in reason)
     return brief(reason)
 
 
