@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 
@@ -92,19 +93,16 @@ class Diagtop(App[int]):
     def on_mount(self) -> None:
         self.register_theme(THEME)
         self.theme = THEME.name
-        for name in ("SIGTERM", "SIGHUP"):
-            # Leave in order, so that the terminal is put back and what was started is ended.
-            self._loop_signal(getattr(signal, name))
+        self._leave_on_sigterm()
         self.set_interval(BEAT_S, self._beat)
         if self._until_s is not None:
             self.set_timer(self._until_s, self.action_leave)
         self.session.start()
 
-    def _loop_signal(self, number: int) -> None:
-        import asyncio
-
+    def _leave_on_sigterm(self) -> None:
+        """Leave in order, so that the terminal is put back."""
         try:
-            asyncio.get_running_loop().add_signal_handler(number, self.action_leave)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.action_leave)
         except (RuntimeError, ValueError, NotImplementedError):
             pass  # not in the main thread: whoever runs us there looks after signals
 
@@ -130,7 +128,7 @@ class Diagtop(App[int]):
     def redraw(self) -> None:
         for screen in self.screen_stack:
             live = getattr(screen, "live", None)
-            if live is not None and screen.is_mounted:
+            if live is not None:
                 live()
 
     # -- what the session found ---------------------------------------------------------------------

@@ -14,59 +14,64 @@ Span = tuple[str, str]
 Spans = list[Span]
 
 LABEL = 10
+NOTABLE = 0.01
+"""A share of the retained bytes below this is left to the full page."""
+
+NEXT_TO_NOTHING = 0.001
 
 
-def owner_lines(sample: Sample | None, owner: Owner, width: int = 78, full: bool = False) -> list[Spans]:
+def owner_lines(sample: Sample | None, owner: Owner, width: int = 78) -> list[Spans]:
     """The detail pane: the talk's registered_name, initial_call, current_function and $ancestors, then
-    where the bytes hang. ``full`` adds what the pane has no room for."""
-    complete = sample.table.cost.complete if sample is not None else True
-    more = "" if complete else "≥"
-    title: Spans = [(f"{GLYPHS.get(owner.kind, '·')} {fmt.plain(owner.name)}", "strong")]
-    facts = [owner.kind.replace("_", " ")]
-    if owner.state:
-        facts.append(fmt.plain(owner.state))
-    for key in ("strategy", "restarts", "intensity", "period"):
-        if key in owner.info:
-            value = fmt.plain(str(owner.info[key]))
-            facts.append(value if key == "strategy" else f"{key} {value}")
-    title.append(("  " + " · ".join(facts), "dim"))
-    lines = [title]
-    lines += _labelled("initial", fmt.plain(owner.initial_call) or "unknown", width)
-    lines += _labelled("current", fmt.plain(owner.current_function) or "-", width)
+    where the bytes hang, exactly. Eight lines or so."""
+    more = "≥" if sample is not None and not sample.table.cost.complete else ""
+    facts = [owner.kind.replace("_", " "), fmt.plain(owner.state)]
+    if "strategy" in owner.info:
+        facts.append(fmt.plain(str(owner.info["strategy"])))
+    if owner.info.get("restarts"):
+        facts.append(f"restarts {fmt.plain(str(owner.info['restarts']))}")
     ancestors = " ← ".join(fmt.plain(name) for name in owner.ancestors) or "none: at the top"
-    lines += _labelled("ancestors", ancestors, width)
-    lines.append(
+    lines: list[Spans] = [
+        [
+            (f"{GLYPHS.get(owner.kind, '·')} {fmt.plain(owner.name)}", "strong"),
+            ("  " + " · ".join(fact for fact in facts if fact), "dim"),
+        ],
+        *_labelled("initial", fmt.plain(owner.initial_call) or "unknown", width),
+        *_labelled("current", fmt.plain(owner.current_function) or "-", width),
+        *_labelled("ancestors", ancestors, width),
         [
             ("retained".ljust(LABEL), "dim"),
             (f"{more}{fmt.exact(owner.retained_bytes)}", "strong"),
             ("  goes with it", "dim"),
+        ],
+    ]
+    if width >= 60:
+        own, shared = fmt.size(owner.own_bytes), fmt.size(owner.shared_bytes)
+        lines[-1].append((f" · own {own} · shared {shared} stays", "dim"))
+    if owner.loop_bytes > NOTABLE * owner.retained_bytes:
+        lines.append([("".ljust(LABEL), "dim"), (later(owner), "waste")])
+    return [*lines, _holders(owner, width), *_buffers(owner)]
+
+
+def more_lines(owner: Owner, width: int = 78) -> list[Spans]:
+    """What the pane leaves out."""
+    lines: list[Spans] = [
+        [
+            ("objects".ljust(LABEL), "dim"),
+            (f"{owner.objects:,}", ""),
+            (f" · waste {fmt.exact(owner.waste_bytes)} pinned by views that show less", "dim"),
         ]
-    )
-    if width >= 60 or full:
-        lines[-1].append((f" · own {fmt.size(owner.own_bytes)}", "dim"))
-        lines[-1].append((f" · shared {fmt.size(owner.shared_bytes)} stays", "dim"))
+    ]
     if owner.loop_bytes:
-        lines.append(
-            [
-                ("".ljust(LABEL), "dim"),
-                (f"{fmt.size(owner.loop_bytes)} of it only once its connection closes or timer ends", "dim"),
-            ]
-        )
-    lines.append(_holders(owner))
-    lines += _buffers(owner, limit=100 if full else 3)
-    if full:
-        lines.append(
-            [
-                ("objects".ljust(LABEL), "dim"),
-                (f"{owner.objects:,}", ""),
-                (f" · waste {fmt.exact(owner.waste_bytes)} pinned by views that show less", "dim"),
-            ]
-        )
-        lines.append([("id".ljust(LABEL), "dim"), (fmt.plain(owner.id), "dim")])
-        for key, value in owner.info.items():
-            if key not in ("strategy", "restarts", "intensity", "period"):
-                lines.append([(key.ljust(LABEL), "dim"), (fmt.plain(str(value)), "")])
-    return lines
+        lines.append([("loop".ljust(LABEL), "dim"), (later(owner), "")])
+    for key, value in owner.info.items():
+        if key not in ("strategy", "restarts", "state", "initial_call"):
+            lines += _labelled(fmt.plain(key), fmt.plain(str(value)), width)
+    return [*lines, *_labelled("id", fmt.plain(owner.id), width)]
+
+
+def later(owner: Owner) -> str:
+    """The part of the bytes that a plain stop does not free at once."""
+    return f"{fmt.size(owner.loop_bytes)} of it only once its connection closes or timer ends"
 
 
 def _labelled(label: str, text: str, width: int) -> list[Spans]:
@@ -80,31 +85,34 @@ def _labelled(label: str, text: str, width: int) -> list[Spans]:
         text = text[cut:]
     pieces.append(text)
     return [
-        [((label if index == 0 else "").ljust(LABEL), "dim"), (piece, "")]
+        [((label if index == 0 else "").ljust(LABEL - 1) + " ", "dim"), (piece, "")]
         for index, piece in enumerate(pieces)
     ]
 
 
-def _holders(owner: Owner) -> Spans:
-    """One line: the four places of the talk, the largest first, empty ones left out."""
+def _holders(owner: Owner, width: int) -> Spans:
+    """One line: the four places of the talk, the largest first; empty ones are left out, and those that
+    hold next to nothing only named."""
     known = {name: owner.holders.get(name, 0) for name in (*HOLDERS, *owner.holders)}
     held = sorted(((count, name) for name, count in known.items() if count), reverse=True)
     spans: Spans = [("holders".ljust(LABEL), "dim")]
     if not held:
         return [*spans, ("none", "dim")]
     total = sum(count for count, _ in held)
-    for position, (count, name) in enumerate(held):
-        share = count / total
-        if position:
-            spans.append(("  ", ""))
-        if position == 0:
-            spans.append((fmt.bar(share, 8).rstrip() + " ", "waste"))
-        spans.append((name, "strong" if share > 0.5 else ""))
-        spans.append((f" {fmt.size(count)}", "" if share > 0.05 else "dim"))
+    if width >= 60:
+        spans.append((fmt.bar(held[0][0] / total, 6).rstrip() + " ", "waste"))
+    for count, name in held:
+        if count >= NEXT_TO_NOTHING * total:
+            main = count > 0.5 * total
+            spans.append((name, "strong" if main else ""))
+            spans.append((f" {fmt.size(count)}  ", "" if main else "dim"))
+    little = [name for count, name in held if count < NEXT_TO_NOTHING * total]
+    if little:
+        spans.append((f"{', '.join(little)} <{NEXT_TO_NOTHING:.1%}", "dim"))
     return spans
 
 
-def _buffers(owner: Owner, limit: int) -> list[Spans]:
+def _buffers(owner: Owner, limit: int = 3) -> list[Spans]:
     label = "buffers"
     if not owner.buffers:
         return [[(label.ljust(LABEL), "dim"), ("none", "dim")]]
@@ -126,7 +134,10 @@ def _buffers(owner: Owner, limit: int) -> list[Spans]:
         lines.append(
             [
                 ("".ljust(LABEL), "dim"),
-                (f"and {len(rest)} more kinds, {fmt.size(sum(each.bytes for each in rest))}", "dim"),
+                (
+                    f"and {fmt.count(len(rest), 'more kind')}, {fmt.size(sum(each.bytes for each in rest))}",
+                    "dim",
+                ),
             ]
         )
     return lines

@@ -47,15 +47,16 @@ def finding(done: Done) -> Finding:
 
 def collected(result: Collected, held_bytes: int | None) -> Finding:
     freed = f"GC freed {fmt.size(result.freed_bytes)} ({fmt.count(result.collected_objects, 'object')})"
-    if held_bytes:
-        if result.freed_bytes < LITTLE * held_bytes:
-            return Finding(
-                f"{freed}: little came back; {fmt.size(held_bytes)} is still held.",
-                "bad",
-                "⏎ on the first row: who and why",
-            )
-        return Finding(f"{freed} of {fmt.size(held_bytes)}: garbage that waited for the collector.", "good")
-    return Finding(f"{freed} in {fmt.milliseconds(result.pause_ms)}.")
+    if not held_bytes:
+        return Finding(f"{freed} in {fmt.milliseconds(result.pause_ms)}.")
+    held = fmt.size(held_bytes)
+    if result.freed_bytes >= LITTLE * held_bytes:
+        return Finding(f"{freed} beside {held} held: garbage that waited for the collector.", "good")
+    if held_bytes < LITTLE * result.rss_after:
+        return Finding(f"{freed}; tasks hold {held}, little of the {fmt.size(result.rss_after)} RSS.")
+    return Finding(
+        f"{freed}: little came back; {held} is still held.", "bad", "⏎ on the first row: who and why"
+    )
 
 
 def trimmed(result: Trimmed) -> Finding:
@@ -75,11 +76,15 @@ def stopped(result: Stopped) -> Finding:
     if result.action == "start":
         return Finding(f"{what}.", "good", result.note)
     freed_most = result.predicted_bytes == 0 or result.freed_bytes >= NEARLY_ALL * result.predicted_bytes
+    then = f"RSS {_rss(result)}."
+    if result.note:
+        then += f" {fmt.plain(result.note)}"
+    elif result.rss_before - result.rss_after < NEARLY_ALL * result.freed_bytes:
+        then += " t asks the C allocator for the rest."
     return Finding(
-        f"{what}: predicted {fmt.size(result.predicted_bytes)}, freed {fmt.size(result.freed_bytes)};"
-        f" RSS {_rss(result)}.",
-        "good" if freed_most else "note",
-        fmt.plain(result.note),
+        f"{what}: {fmt.size(result.predicted_bytes)} predicted, {fmt.size(result.freed_bytes)} freed.",
+        "good" if freed_most else "bad",
+        then,
     )
 
 

@@ -1,7 +1,8 @@
 """Numbers as people read them. Pure functions, no Textual.
 
-Sizes are decimal (1 MB = 1,000,000 bytes) with three significant digits, so that a column of them
-stays still while its last digits move; the exact count is one pane away (:func:`exact`).
+Sizes are binary (1 MiB = 1,048,576 bytes), as ``diag`` shows them, with three significant digits, so
+that a column of them stays still while its last digits move; the exact count is one pane away
+(:func:`exact`).
 """
 
 from __future__ import annotations
@@ -9,23 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 BLOCKS = "▁▂▃▄▅▆▇█"
-QUIET_PER_S = 1000.0
+QUIET_PER_S = 1024.0
 """Slower growth than this, in bytes per second, is drawn as none."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def size(count: float | None) -> str:
-    """``1605632`` → ``1.61 MB``; at most 7 characters up to 999 PB; ``None`` (unknown) → ``?``."""
+    """``1605632`` → ``1.53 MiB``; at most 8 characters up to 999 PiB; ``None`` (unknown) → ``?``."""
     if count is None:
         return "?"
     sign = "-" if count < 0 else ""
     value = abs(float(count))
     unit = 0
-    # 999.5 would print as "1000": move on to the next unit just before.
+    # Four digits never show: 1,000 KiB is 0.98 MiB.
     while value >= 999.5 and unit < len(UNITS) - 1:
-        value /= 1000
+        value /= 1024
         unit += 1
     if unit == 0:
         text = f"{value:.0f}"
@@ -45,7 +46,7 @@ def exact(count: int | None) -> str:
 
 
 def growth(per_s: float | None, *, quiet_below: float = QUIET_PER_S) -> str:
-    """Bytes per second with its direction as a glyph: ``▲ 8.10 MB``, ``▼ 1.20 MB``, ``·`` for (almost)
+    """Bytes per second with its direction as a glyph: ``▲ 8.10 MiB``, ``▼ 1.20 MiB``, ``·`` for (almost)
     nothing, empty when it is not known yet."""
     if per_s is None:
         return ""

@@ -79,12 +79,16 @@ def _second(sample: Sample | None, link: Link, waiting_s: float, width: int) -> 
     if not cost.complete:
         left.append((f"  ≥ cut off: {fmt.plain(cost.note) or 'budget reached'}", "waste"))
     right: Spans = []
+    if not cost.complete and width < 100:
+        return left, right
     if memory.python_bytes is not None:
-        right += [("python ", "dim"), (fmt.size(memory.python_bytes), "")]
+        right += [("python ", "dim"), (f"{fmt.size(memory.python_bytes)}  ", "")]
     if memory.malloc_bytes is not None:
-        right += [("  malloc ", "dim"), (fmt.size(memory.malloc_bytes), "")]
+        right += [("malloc ", "dim"), (f"{fmt.size(memory.malloc_bytes)}  ", "")]
     if memory.malloc_free_bytes is not None:
-        right += [("  free ", "dim"), (f"{fmt.size(memory.malloc_free_bytes)} ", "")]
+        right += [("free ", "dim"), (f"{fmt.size(memory.malloc_free_bytes)} ", "")]
+    while right and _length(left) + 2 + _length(right) > width:
+        right = right[2:]
     return left, right
 
 

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import median
+
+from diag.client.history import slope_bytes_per_s
 
 Point = tuple[float, float]
 """Seconds on a steady clock, bytes."""
+Life = tuple[str, str]
+"""An owner's id and incarnation: whoever comes back under its name starts anew."""
 
 MOST_POINTS = 8
 """A slope is taken over at most this many points of the window: pairs grow with the square."""
 
 
 def slope(points: Sequence[Point]) -> float | None:
-    """Theil–Sen slope, bytes per second: the median over all pairs, so that one odd sample does not
-    tilt it. None below two points in time. O(n²) for n ≤ MOST_POINTS."""
+    """Bytes per second over the points, thinned out to MOST_POINTS; None below two moments."""
     points = list(points)
     if len(points) > MOST_POINTS:
         step = (len(points) - 1) / (MOST_POINTS - 1)
         points = [points[round(step * index)] for index in range(MOST_POINTS)]
-    pairs = [
-        (later[1] - earlier[1]) / (later[0] - earlier[0])
-        for index, earlier in enumerate(points)
-        for later in points[index + 1 :]
-        if later[0] > earlier[0]
-    ]
-    return median(pairs) if pairs else None
+    return slope_bytes_per_s(points)
 
 
 class History:
@@ -34,13 +30,13 @@ class History:
 
     def __init__(self, window_s: float = 10.0, rss_points: int = 240) -> None:
         self.window_s = window_s
-        self._owners: dict[str, deque[Point]] = {}
+        self._owners: dict[Life, deque[Point]] = {}
         self._rss: deque[Point] = deque(maxlen=rss_points)
 
-    def add(self, when: float, retained: Mapping[str, int], rss_bytes: int) -> None:
-        """One sample. An owner that is not in it is forgotten: its id never names another one."""
+    def add(self, when: float, retained: Mapping[Life, int], rss_bytes: int) -> None:
+        """One sample. An owner that is not in it is forgotten."""
         oldest = when - self.window_s
-        kept: dict[str, deque[Point]] = {}
+        kept: dict[Life, deque[Point]] = {}
         for owner, value in retained.items():
             points = self._owners.get(owner) or deque()
             points.append((when, float(value)))
@@ -50,7 +46,7 @@ class History:
         self._owners = kept
         self._rss.append((when, float(rss_bytes)))
 
-    def growth(self) -> dict[str, float | None]:
+    def growth(self) -> dict[Life, float | None]:
         """Bytes per second by owner over the window; None where it was seen only once."""
         return {owner: slope(points) for owner, points in self._owners.items()}
 

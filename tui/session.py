@@ -12,8 +12,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from diag.wire import ranking
 from diag.wire.errors import DiagError
 from diag.wire.model import Collected, Hello, JournalEntry, Memory, Owner, Stopped, Table, Trimmed, Why
 from tui.history import History
@@ -39,8 +40,8 @@ class Sample:
     order: str
     hello: Hello
     table: Table
+    """With the growth of each owner over the window, where it was seen more than once."""
     memory: Memory
-    growth: Mapping[str, float | None]
     rss_bytes: tuple[float, ...]
     """Oldest first."""
     rss_growth: float | None
@@ -266,7 +267,7 @@ class Session:
 
         def work(source: Source) -> Done:
             call: Callable[..., Stopped] = getattr(source, action)
-            return Done(action, owner.name, stopped=call(owner.id, expect=owner.name))
+            return Done(action, owner.name, stopped=call(owner.id, expect=owner.incarnation))
 
         self._ask(action, owner.name, work)
 
@@ -332,11 +333,22 @@ class Session:
     def _sample(self, source: Source) -> None:
         assert self._hello is not None
         order = self._order
-        # One picture has no growth yet: rank that here, among the largest.
-        table = source.top(by="retained" if order == "growth" else order, limit=ROWS)
+        # One picture has no growth: by growth, the largest are asked for and ranked here.
+        by = "retained" if order == "growth" else order
+        table = source.top(by=by, limit=ROWS, with_ancestors=True)
         memory = source.memory()
-        now = time.monotonic()
-        self._history.add(now, {owner.id: owner.retained_bytes for owner in table.owners}, memory.rss_bytes)
+        held = {(owner.id, owner.incarnation): owner.retained_bytes for owner in table.owners}
+        self._history.add(time.monotonic(), held, memory.rss_bytes)
+        growth = self._history.growth()
+        table = replace(
+            table,
+            owners=tuple(
+                replace(owner, growth_bytes_per_s=growth[owner.id, owner.incarnation])
+                for owner in table.owners
+            ),
+        )
+        if order == "growth":
+            table = ranking.ranked(table, "growth")
         self._number += 1
         self._emit(
             Sample(
@@ -346,7 +358,6 @@ class Session:
                 hello=self._hello,
                 table=table,
                 memory=memory,
-                growth=self._history.growth(),
                 rss_bytes=self._history.rss(),
                 rss_growth=self._history.rss_growth(),
                 index={owner.id: owner for owner in table.owners},
@@ -406,9 +417,11 @@ class Session:
 
     def _leave(self, source: Source) -> None:
         with self._lock:
-            if source in self._open:
+            mine = source in self._open
+            if mine:
                 self._open.remove(source)
-        _close(source)
+        if mine:
+            _close(source)
 
 
 def released(before: Table, after: Table) -> tuple[Released, ...]:

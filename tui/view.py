@@ -12,6 +12,14 @@ from tui.session import Released, Sample
 
 SUBSYSTEMS = ("application", "supervisor")
 
+SHORT = {
+    "one_for_one": "1:1",
+    "one_for_all": "1:all",
+    "rest_for_one": "1:rest",
+    "simple_one_for_one": "simple",
+}
+"""Strategies where there is little room."""
+
 GLYPHS = {
     "process": "#",
     "application": "◆",
@@ -63,12 +71,8 @@ def matches(owner: Owner, pattern: str) -> bool:
 
 
 def ranked(sample: Sample, pattern: str = "") -> list[Owner]:
-    """The owners in the order asked for: the target's own ranking, or by growth, which only a series of
-    samples knows."""
-    owners = [owner for owner in sample.table.owners if matches(owner, pattern)]
-    if sample.order == "growth":
-        owners.sort(key=lambda owner: -(sample.growth.get(owner.id) or 0.0))
-    return owners
+    """The owners in the order of the table: the target's own ranking."""
+    return [owner for owner in sample.table.owners if matches(owner, pattern)]
 
 
 def rank_rows(sample: Sample, pattern: str = "") -> list[Row]:
@@ -130,7 +134,7 @@ def _calm_key(owner: Owner, order: str) -> tuple[bool, int, str]:
 
 def _cells(sample: Sample, owner: Owner, branch: str = "", hidden: int = 0) -> dict[str, Cell]:
     complete = sample.table.cost.complete
-    growth = sample.growth.get(owner.id)
+    growth = owner.growth_bytes_per_s
     subsystem = owner.kind in SUBSYSTEMS
     name = f"{branch}{GLYPHS.get(owner.kind, '·')} {fmt.plain(owner.name)}"
     state = fmt.plain(owner.state)
@@ -141,7 +145,7 @@ def _cells(sample: Sample, owner: Owner, branch: str = "", hidden: int = 0) -> d
         "state": Cell(state, "bad" if state in ("terminated", "restarting", "delayed") else "dim"),
         "strategy": Cell(strategy, "dim"),
         # One column for both where there is no room: what is wrong matters more than the strategy.
-        "kind": Cell(strategy if strategy and state in ("", "running", "waiting") else state, "dim"),
+        "kind": Cell(SHORT.get(strategy, state) if state in ("", "running") else state, "dim"),
         "restarts": Cell("" if restarts is None else f"{restarts}", "rise" if restarts else "dim"),
         "buffers": figure(owner.buffer_bytes, complete),
         "retained": figure(owner.retained_bytes, complete),
@@ -158,7 +162,7 @@ def _direction(growth: float | None) -> str:
 
 def figure(count: int, complete: bool = True, tone: str = "") -> Cell:
     """A size; small ones step back so that the large ones stand out."""
-    return Cell(fmt.at_least(count, complete), tone if count >= 1_000_000 else "dim")
+    return Cell(fmt.at_least(count, complete), tone if count >= 1 << 20 else "dim")
 
 
 def released_rows(released: Iterable[Released], complete: bool) -> list[Row]:

@@ -13,7 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from diag.wire.model import Owner
 from tui import format as fmt
-from tui.details import Spans
+from tui.details import NOTABLE, Spans, later
 from tui.session import Sample
 from tui.view import GLYPHS, SUBSYSTEMS, ancestors_of, subtree_of
 from tui.widgets.tones import content
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tui.app import Diagtop
 
 VERBS = {"stop": "Stop", "restart": "Restart", "cancel": "Cancel", "start": "Start"}
-NAMED = 4
-"""So many of the subtree are named; the rest is counted."""
+WIDTH = 68
 
 
 def action_for(wanted: str, owner: Owner) -> str | None:
@@ -92,7 +91,7 @@ class Confirm(ModalScreen[None]):
     def live(self) -> None:
         """New figures for the same owner. Its identity never changes under the question."""
         sample = self._sample
-        if sample is None or not self.is_mounted:
+        if sample is None or not self.query("#about"):
             return
         action, owner = self._choices[self._at]
         now = sample.owner(owner.id)
@@ -129,9 +128,8 @@ class Confirm(ModalScreen[None]):
                 (f"  {more}{fmt.exact(owner.retained_bytes)} predicted", "dim"),
             ]
         )
-        if owner.loop_bytes:
-            later = fmt.size(owner.loop_bytes)
-            lines.append([(f"  of it {later} only once its connection closes or timer ends", "dim")])
+        if owner.loop_bytes > NOTABLE * owner.retained_bytes:
+            lines.append([("  " + later(owner), "waste")])
         if self._at + 1 < len(self._choices):
             wider = self._choices[self._at + 1][1]
             lines.append([("  ↑ ", "key"), (f"rather {fmt.plain(wider.name)}, the {wider.kind}", "dim")])
@@ -148,9 +146,19 @@ class Confirm(ModalScreen[None]):
         if not below:
             return [("  takes along ", "dim"), ("nothing else", "")]
         at_least = "≥" if sample.table.total_owners > len(sample.table.owners) else ""
-        names = ", ".join(fmt.middle(fmt.plain(each.name), 24) for each in below[:NAMED])
-        rest = f" and {len(below) - NAMED} more" if len(below) > NAMED else ""
-        return [("  takes along ", "dim"), (f"{at_least}{len(below)}", "strong"), (f": {names}{rest}", "")]
+        room = (self.query_one("#about").size.width or WIDTH) - len("  takes along 1,000:  and 1,000 more")
+        names: list[str] = []
+        for each in below:
+            name = fmt.middle(fmt.plain(each.name), 26)
+            if names and len(", ".join([*names, name])) > room:
+                break
+            names.append(name)
+        rest = f" and {len(below) - len(names):,} more" if len(below) > len(names) else ""
+        return [
+            ("  takes along ", "dim"),
+            (f"{at_least}{len(below):,}", "strong"),
+            (f": {', '.join(names)}{rest}", ""),
+        ]
 
     # -- what can be done ---------------------------------------------------------------------------
 

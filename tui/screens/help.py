@@ -20,6 +20,7 @@ WORDS = (
     ("RETAINED", "what would be freed if this owner alone went away, with all below it"),
     ("WASTE", "bytes kept alive only by views that show less of them"),
     ("Δ/s", "growth of RETAINED over the last ten seconds"),
+    ("STRAT", "1:1 one_for_one, 1:all one_for_all, 1:rest rest_for_one, simple simple_one_for_one"),
     ("≥", "the walk was cut off to spare the target: a lower bound"),
     ("free", "freed by the program but kept by the C allocator: t asks for it back"),
     ("pause", "the longest time the target's interpreter was held for this picture"),

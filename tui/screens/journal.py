@@ -24,7 +24,7 @@ class JournalScreen(LiveScreen):
         Column("victim", "VICTIM", right=False),
         Column("predicted", "PREDICT", 8),
         Column("freed", "FREED", 8),
-        Column("rss", "RSS", 15),
+        Column("rss", "RSS", 17),
         Column("outcome", "OUTCOME", 30, right=False, needs=100),
         Column("who", "BY", 16, right=False, needs=110),
     )

@@ -47,7 +47,7 @@ class LiveScreen(Screen[None]):
 
     def live(self) -> None:
         """Redraw everything. Cheap when nothing changed."""
-        if not self.is_mounted or not self.query(Heading):
+        if not self.query(Heading) or not self.query(KeyBar):
             return
         self.draw()
         self.beat()

@@ -173,11 +173,12 @@ class TasksScreen(OwnersScreen):
     VIEW = "tasks"
     COLUMNS = (
         Column("name", "  NAME", right=False),
-        Column("state", "STATE", 9, right=False),
-        Column("buffers", "BUFS", 8),
+        Column("state", "STATE", 7, right=False, until=88),
+        Column("state", "STATE", 10, right=False, needs=88),
+        Column("buffers", "BUFS", 9),
         Column("retained", "RETAINED", 9),
-        Column("waste", "WASTE", 8),
-        Column("growth", "Δ/s", 9),
+        Column("waste", "WASTE", 9),
+        Column("growth", "Δ/s", 10),
     )
 
     def rows(self, sample: Sample) -> Sequence[Row]:
@@ -192,14 +193,14 @@ class SupervisorsScreen(OwnersScreen):
     BINDINGS = bindings(TREE)
     COLUMNS = (
         Column("name", "  NAME", right=False),
-        Column("kind", "STRATEGY", 12, right=False, until=100),
-        Column("strategy", "STRATEGY", 18, right=False, needs=100),
-        Column("state", "STATE", 10, right=False, needs=100),
-        Column("restarts", "RST", 4),
-        Column("buffers", "BUFS", 8),
+        Column("kind", "STRAT", 7, right=False, until=112),
+        Column("strategy", "STRATEGY", 18, right=False, needs=112),
+        Column("state", "STATE", 10, right=False, needs=112),
+        Column("restarts", "RST", 3),
+        Column("buffers", "BUFS", 9),
         Column("retained", "RETAINED", 9),
-        Column("waste", "WASTE", 8, needs=100),
-        Column("growth", "Δ/s", 9),
+        Column("waste", "WASTE", 9, needs=112),
+        Column("growth", "Δ/s", 10),
     )
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from diag.wire.model import Owner, Why
 from tui import format as fmt
-from tui.details import Spans, owner_lines, why_lines
+from tui.details import Spans, more_lines, owner_lines, why_lines
 from tui.keymap import BACK, EVERYWHERE, bindings
 from tui.screens.live import LiveScreen
 from tui.widgets.tones import content
@@ -43,19 +43,20 @@ class WhyScreen(LiveScreen):
         gone = now is None and sample is not None
         self.owner = now or self.owner
         width = max(40, self.size.width - 4)
-        lines = owner_lines(sample, self.owner, width, full=True)
+        lines = owner_lines(sample, self.owner, width)
         if gone:
             lines.insert(
                 1, [("It ended, or fell out of the rows that are shown: these are its last figures.", "bad")]
             )
-        lines.append([])
         title: Spans = [("Why it is alive", "strong")]
+        lines.append([])
         if self._problem:
             lines += [title, [(fmt.plain(self._problem), "bad")]]
         elif self._why is None:
             lines.append([*title, ("  looking …", "busy")])
         else:
             lines += [title, *why_lines(self._why)]
+        lines += [[], [("More", "strong")], *more_lines(self.owner, width)]
         self.query_one("#why-text", Static).update(content(lines))
 
     def summary(self) -> Spans:

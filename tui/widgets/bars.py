@@ -61,10 +61,13 @@ class Status(Strip):
 
     def show(self, finding: Finding) -> None:
         mark = {"good": "✓ ", "bad": "! ", "busy": "… "}.get(finding.tone, "  ")
-        lines: list[Spans] = [[(f" {mark}{finding.text}", finding.tone)]]
-        if finding.next:
-            lines.append([(f"   {finding.next}", "dim")])
-        self.put(content(lines))
+        said: Spans = [(f" {mark}{finding.text}", finding.tone)]
+        if not finding.next:
+            self.put(content([said]))
+        elif len(said[0][0]) > self.size.width > 0:  # it needs the second line itself
+            self.put(content([[*said, (f" {finding.next}", "dim")]]))
+        else:
+            self.put(content([said, [(f"   {finding.next}", "dim")]]))
 
 
 class KeyBar(Strip):

@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from diag.wire.model import Owner
-from tui.details import owner_lines
+from tui.details import more_lines, owner_lines
 from tui.session import Sample
 from tui.widgets.tones import content
 
@@ -33,4 +33,7 @@ class Detail(VerticalScroll, can_focus=False):
             self._key = owner.id
             self.scroll_home(animate=False)
         width = max(20, self.scrollable_content_region.width)
-        text.update(content(owner_lines(sample, owner, width, full=self.size.height > 12)))
+        lines = owner_lines(sample, owner, width)
+        if self.size.height > 12:
+            lines += more_lines(owner, width)
+        text.update(content(lines))

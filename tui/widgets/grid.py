@@ -39,7 +39,7 @@ class Column:
     until: int = 10_000
 
 
-class Grid(ScrollView, can_focus=True):
+class Grid(ScrollView, can_focus=True, inherit_bindings=False):
     """Rows under a fixed heading. Posts ``Moved`` and ``Chosen``."""
 
     TONES: ClassVar[tuple[str, ...]] = ("dim", "strong", "rise", "fall", "waste", "bad", "good")

@@ -25,7 +25,7 @@ from diag.wire.model import (
     Why,
 )
 
-MB = 1_000_000
+MB = 1 << 20
 TARGET = Target(4242, "collector", "3.11.7")
 CLIENTS = ("acme", "globex", "initech", "umbrella")
 STEP_BYTES = 8 * MB
@@ -61,6 +61,7 @@ def owner(
         waste_bytes=waste,
         objects=120,
         growth_bytes_per_s=None,
+        incarnation=f"life-of-{name}",
         holders={"locals": retained, "registry": 0, "queue": 0, "transport": 0},
         actions=actions,
     )
@@ -187,7 +188,7 @@ class Fake:
         target = replace(TARGET, pid=self.world.pid)
         return Hello(1, "0.1.0", "abc", target, "native", self.world.allow_actions, (), 0, self.world.started)
 
-    def top(self, by: str = "buffers", limit: int | None = None) -> Table:
+    def top(self, by: str = "buffers", limit: int | None = None, *, with_ancestors: bool = False) -> Table:
         self._ask("top", by)
         with self.world.lock:
             if self.world.running["acme"] and self.world.application_running:
@@ -261,6 +262,8 @@ class Fake:
         self._act(action, owner_id, expect or "")
         with self.world.lock:
             victim = self._row(owner_id)
+            if expect != victim.incarnation:
+                raise RpcError(-32002, f"{victim.name} is another one now", "refresh and look again")
             before = self.world.total() + 30 * MB
             client = victim.name.partition(":")[2]
             if victim.kind == "application":

@@ -14,14 +14,15 @@ from tui import format as fmt
     [
         (0, "0 B"),
         (999, "999 B"),
-        (1000, "1.00 kB"),
-        (9_994, "9.99 kB"),
-        (9_996, "10.0 kB"),
-        (999_499, "999 kB"),
-        (999_500, "1.00 MB"),
-        (421_527_552, "422 MB"),
-        (2_000_000_000, "2.00 GB"),
-        (-1_500_000, "-1.50 MB"),
+        (1000, "0.98 KiB"),
+        (1024, "1.00 KiB"),
+        (10_234, "9.99 KiB"),
+        (10_239, "10.0 KiB"),
+        (1_023_487, "999 KiB"),
+        (1_023_488, "0.98 MiB"),
+        (421_527_552, "402 MiB"),
+        (2 << 30, "2.00 GiB"),
+        (-3 << 19, "-1.50 MiB"),
         (None, "?"),
     ],
 )
@@ -32,21 +33,21 @@ def test_sizes_have_three_digits_and_the_right_unit(count: int | None, text: str
 @given(st.integers(min_value=0, max_value=10**17))
 def test_a_size_is_short_and_within_half_a_last_digit_of_the_truth(count: int) -> None:
     text = fmt.size(count)
-    assert len(text) <= 7
+    assert len(text) <= 8
     number, unit = text.split(" ")
-    shown = float(number) * 1000 ** fmt.UNITS.index(unit)
-    assert abs(shown - count) <= max(0.5, count * 0.00501)
+    shown = float(number) * 1024 ** fmt.UNITS.index(unit)
+    assert abs(shown - count) <= max(0.5, count * 0.0052)
 
 
 def test_a_cut_off_figure_is_marked_as_a_lower_bound() -> None:
-    assert fmt.at_least(5_000_000, complete=False) == "≥5.00 MB"
-    assert fmt.at_least(5_000_000, complete=True) == "5.00 MB"
+    assert fmt.at_least(5 << 20, complete=False) == "≥5.00 MiB"
+    assert fmt.at_least(5 << 20, complete=True) == "5.00 MiB"
     assert fmt.at_least(None, complete=False) == "?"
 
 
 def test_growth_shows_its_direction_without_a_colour() -> None:
-    assert fmt.growth(8_100_000) == "▲ 8.10 MB"
-    assert fmt.growth(-8_100_000) == "▼ 8.10 MB"
+    assert fmt.growth(8 << 20) == "▲ 8.00 MiB"
+    assert fmt.growth(-8 << 20) == "▼ 8.00 MiB"
     assert fmt.growth(12) == "·"
     assert fmt.growth(None) == ""
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tui.history import History, slope
 
+A, B = ("task:a", "1"), ("task:b", "1")
+
 
 @given(
     rate=st.floats(-1e9, 1e9),
@@ -34,17 +36,17 @@ def test_one_point_has_no_slope() -> None:
 def test_growth_is_judged_over_the_window_only() -> None:
     history = History(window_s=10)
     for t in range(0, 40, 2):
-        history.add(float(t), {"a": 0 if t < 20 else (t - 20) * 1000}, rss_bytes=0)
-    assert history.growth()["a"] == pytest.approx(1000.0)
+        history.add(float(t), {A: 0 if t < 20 else (t - 20) * 1000}, rss_bytes=0)
+    assert history.growth()[A] == pytest.approx(1000.0)
 
 
 def test_an_owner_that_left_is_forgotten() -> None:
     history = History()
-    history.add(0.0, {"a": 1, "b": 1}, 10)
-    history.add(2.0, {"a": 1}, 10)
-    assert set(history.growth()) == {"a"}
-    history.add(4.0, {"a": 1, "b": 100}, 10)
-    assert history.growth()["b"] is None, "it came back, or its name did: nothing is known about it"
+    history.add(0.0, {A: 1, B: 1}, 10)
+    history.add(2.0, {A: 1}, 10)
+    assert set(history.growth()) == {A}
+    history.add(4.0, {A: 1, B: 100}, 10)
+    assert history.growth()[B] is None, "it came back, or its name did: nothing is known about it"
 
 
 def test_the_past_is_bounded() -> None:
@@ -56,3 +58,10 @@ def test_the_past_is_bounded() -> None:
     history.clear()
     assert history.rss() == ()
     assert history.rss_growth() is None
+
+
+def test_whoever_comes_back_under_a_name_starts_anew() -> None:
+    history = History()
+    history.add(0.0, {("app/sup", "1"): 500}, 10)
+    history.add(2.0, {("app/sup", "2"): 10}, 10)
+    assert history.growth() == {("app/sup", "2"): None}
