@@ -9,6 +9,7 @@ Nothing that a client sends, or fails to send, reaches the application.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import selectors
@@ -41,7 +42,8 @@ _ACCEPT_PAUSE_S = 1.0
 
 log = logging.getLogger("diag")
 
-Handle = Callable[[rpc.Request, Caller], Any]
+Handle = Callable[[rpc.Request, Caller, Callable[[], bool]], Any]
+"""(request, who asks, whether they have hung up meanwhile) → result, ready for JSON."""
 
 
 class _Client:
@@ -252,7 +254,7 @@ class Listener:
             self._send(client, frames.encode(rpc.failure(error, error.id)))
             return
         if request.method in self._quick:
-            self._send(client, self._answer(request, client.caller))
+            self._send(client, self._answer(request, client))
             return
         client.working = True
         self._selector.unregister(client.socket)
@@ -267,13 +269,14 @@ class Listener:
     # Answering
 
     def _work(self, client: _Client, request: rpc.Request) -> None:
-        self._answers.append((client, self._answer(request, client.caller)))
+        self._answers.append((client, self._answer(request, client)))
         self._wake()
 
-    def _answer(self, request: rpc.Request, caller: Caller) -> bytes:
+    def _answer(self, request: rpc.Request, client: _Client) -> bytes:
         """The answer as a frame; empty for a notification. Never raises."""
         try:
-            message = rpc.result(self._handle(request, caller), request.id)
+            gone = functools.partial(sockets.vanished, client.socket)
+            message = rpc.result(self._handle(request, client.caller, gone), request.id)
             if not request.notification:
                 return frames.encode(message)
         except RpcError as error:

@@ -8,7 +8,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from diag.wire.errors import (
 QUICK = frozenset({"hello", "journal"})
 """Methods that neither walk nor wait, and are answered by the listening thread itself."""
 
+_PICTURES = frozenset({"top", "why"})
 _WALK_WITHIN_S = 60.0
 
 Params = Mapping[str, Any]
@@ -47,7 +49,7 @@ class Methods:
         self._identities = Identities()
         self._journal = Journal()
         self._walking = native.allocate_lock()
-        self._actions = Actions(allow_actions, self._journal, self._identities, self._look)
+        self._actions = Actions(allow_actions, self._journal, self._identities, self._look_for_action)
         self._table: dict[str, Callable[[Params, Caller], Any]] = {
             "hello": self._hello,
             "top": self._top,
@@ -59,8 +61,9 @@ class Methods:
             **{action: functools.partial(self._on_owner, action) for action in actions.ON_OWNERS},
         }
 
-    def handle(self, request: rpc.Request, caller: Caller) -> Any:
-        """The result of one request, ready for JSON. Raises RpcError with a hint."""
+    def handle(self, request: rpc.Request, caller: Caller, gone: Callable[[], bool]) -> Any:
+        """The result of one request, ready for JSON. ``gone`` tells whether the caller has hung up: nobody
+        takes a picture for them then. Raises RpcError with a hint."""
         method = self._table.get(request.method)
         if method is None:
             raise RpcError(
@@ -68,15 +71,27 @@ class Methods:
                 f"there is no method {request.method[:80]!r}",
                 f"there are: {', '.join(self._table)}",
             )
-        return method(request.params, caller)
+        if request.method not in _PICTURES:
+            return method(request.params, caller)
+        # One at a time up to the finished rows: a crowd of threads making rows would leave the loop, and the
+        # listener, a small share of the interpreter lock.
+        with self._turn():
+            if gone():
+                raise RpcError(BUSY, "the caller has hung up")
+            return method(request.params, caller)
 
-    def _look(self) -> Look:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
         if not self._walking.acquire(timeout=_WALK_WITHIN_S):
             raise RpcError(BUSY, "another picture is taking too long", "try again later")
         try:
-            return Look.take(self._target.name)
+            yield
         finally:
             self._walking.release()
+
+    def _look_for_action(self) -> Look:
+        with self._turn():
+            return Look.take(self._target.name)
 
     def _hello(self, params: Params, _caller: Caller) -> Any:
         given = _checked(params, protocol=(int, None))
@@ -120,7 +135,7 @@ class Methods:
                 f"no kind of owner is called {unknown[0]!r}",
                 f"kinds are: {', '.join(model.OWNER_KINDS)}",
             )
-        with self._look() as look:
+        with Look.take(self._target.name) as look:
             made = table.table(
                 look, self._target, self._identities, by, limit, kinds, given["with_ancestors"]
             )
@@ -135,7 +150,7 @@ class Methods:
         given = _checked(params, owner=(str, ...), limit=(int, 3))
         from diag.agent.heap import paths
 
-        with self._look() as look:
+        with Look.take(self._target.name) as look:
             index = look.find(given["owner"], self._identities)
             if index is None:
                 raise RpcError(

@@ -11,7 +11,7 @@ import struct
 from diag.agent.journal import Caller
 from diag.wire import places
 
-_BACKLOG = 16
+_BACKLOG = 64
 _UCRED = struct.Struct("3i")
 
 
@@ -97,6 +97,16 @@ def unlink(path: str, ours: tuple[int, int]) -> None:
             os.unlink(path)
     except OSError:
         pass
+
+
+def vanished(connection: socket.socket) -> bool:
+    """Whether the other side has hung up. Takes nothing from the stream; any thread may ask."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def caller(connection: socket.socket) -> Caller:

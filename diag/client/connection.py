@@ -21,6 +21,7 @@ WALK_WITHIN_S = 120.0
 ACTION_DEADLINE_S = 30.0
 _ACTION_SLACK_S = 90.0
 _CHUNK = 1 << 18
+_RETRY_S = 0.02
 
 _OTHER_VERSION = "the target runs another version of diag: use that one's command"
 
@@ -233,9 +234,16 @@ class _Broken(TargetError):
 def _connect(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(CONNECT_WITHIN_S)
+    deadline = time.monotonic() + CONNECT_WITHIN_S
     try:
-        connection.connect(path)
-        return connection
+        while True:
+            try:
+                connection.connect(path)
+                return connection
+            except BlockingIOError:  # its queue of connections is full; unix sockets do not wait for that
+                if time.monotonic() > deadline:
+                    raise TimeoutError from None
+                time.sleep(_RETRY_S)
     except FileNotFoundError:
         error = TargetError(f"there is no socket {path}", "the process ended: see 'diag ls'")
     except ConnectionRefusedError:
