@@ -60,12 +60,7 @@ from collector.supervision.errors import (
     SupervisionError,
     SupervisorError,
 )
-from collector.supervision.process import (
-    Down,
-    Exited,
-    MonitorRef,
-    Pid,
-    current,
+from collector.supervision.messages import (
     demonitor,
     link,
     monitor,
@@ -73,11 +68,11 @@ from collector.supervision.process import (
     send,
     send_after,
     send_exit,
-    spawn,
-    spawn_link,
     unlink,
     wait_ended,
 )
+from collector.supervision.pid import Down, Exited, MonitorRef, Pid
+from collector.supervision.process import current, spawn, spawn_link
 from collector.supervision.reasons import Crash, Exit, Reason
 from collector.supervision.registry import register, registered, unregister, whereis
 from collector.supervision.reports import ReportFormatter

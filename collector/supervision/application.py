@@ -25,7 +25,9 @@ from typing import Any, Literal
 
 from collector.supervision.clock import Clock
 from collector.supervision.errors import ApplicationError, ServerDown, StartError
-from collector.supervision.process import Pid, resolve, wait_ended
+from collector.supervision.messages import wait_ended
+from collector.supervision.pid import Pid
+from collector.supervision.process import resolve
 from collector.supervision.reasons import NOPROC, Reason
 from collector.supervision.server import call
 

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Literal
 from collector.supervision import application, reports
 from collector.supervision.application import ApplicationSpec, ApplicationType
 from collector.supervision.application_master import Started, StopApplication, run_master
-from collector.supervision.process import Exited, Pid, send, send_exit, spawn, unlink, wait_ended
+from collector.supervision.messages import send, send_exit, unlink, wait_ended
+from collector.supervision.pid import Exited, Pid
+from collector.supervision.process import spawn
 from collector.supervision.reasons import NORMAL, SHUTDOWN, Reason
 from collector.supervision.server import NOREPLY, From, Server, Stop, reply
 from diag import hooks
@@ -98,6 +100,7 @@ class LoadedApplication:
                 name=top.label,
                 state="running",
                 initial_call=top.initial_call,
+                kind="supervisor",
                 node=node if isinstance(node, hooks.Subsystem) else None,
                 task=top.task,
             )

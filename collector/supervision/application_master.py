@@ -8,16 +8,9 @@ from typing import Any
 from collector.supervision import reports
 from collector.supervision.application import Application, ApplicationSpec
 from collector.supervision.errors import SupervisionError
-from collector.supervision.process import (
-    Exited,
-    Pid,
-    current,
-    link,
-    processes,
-    receive,
-    send_exit,
-    wait_ended,
-)
+from collector.supervision.messages import link, receive, send_exit, wait_ended
+from collector.supervision.pid import Exited, Pid
+from collector.supervision.process import current, processes
 from collector.supervision.reasons import KILL, NORMAL, SHUTDOWN, Exit, Reason, crash_of
 from collector.supervision.server import cast
 

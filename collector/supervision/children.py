@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from collector.supervision.mailbox import MessageTimer
-from collector.supervision.process import Pid
+from collector.supervision.pid import Pid
 from collector.supervision.spec import ChildSpec
 
 __all__ = ["ChildRecord", "ChildTable", "Restarting"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collector.supervision.process import Pid
+    from collector.supervision.pid import Pid
 
 __all__ = ["register", "registered", "unregister", "whereis"]
 

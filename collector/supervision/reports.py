@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from collector.supervision.reasons import Crash, Reason, brief, is_clean
 
 if TYPE_CHECKING:
-    from collector.supervision.process import Pid
+    from collector.supervision.pid import Pid
 
 __all__ = ["ReportFormatter", "application", "crash", "progress", "supervisor", "unexpected", "unkillable"]
 

@@ -24,16 +24,9 @@ from typing import Any, ClassVar, Final
 from collector.supervision.clock import Clock
 from collector.supervision.errors import CallTimeout, ServerDown
 from collector.supervision.mailbox import Mailbox, MessageTimer
-from collector.supervision.process import (
-    Exited,
-    Pid,
-    current,
-    own_mailbox,
-    resolve,
-    send_after,
-    start,
-    wait_ended,
-)
+from collector.supervision.messages import send_after, wait_ended
+from collector.supervision.pid import Exited, Pid
+from collector.supervision.process import current, own_mailbox, resolve, start
 from collector.supervision.reasons import NOPROC, NORMAL, Exit, Reason, brief, crash_of, release
 
 __all__ = ["IGNORE", "NOREPLY", "TIMEOUT", "Continue", "From", "Reply", "Server", "Stop", "Timeout", "call"]

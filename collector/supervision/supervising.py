@@ -19,7 +19,9 @@ from collector.supervision.children import ChildRecord, ChildTable, Restarting
 from collector.supervision.errors import StartError
 from collector.supervision.intensity import RestartWindow
 from collector.supervision.mailbox import Mailbox
-from collector.supervision.process import Exited, Pid, spawn, wait_ended
+from collector.supervision.messages import wait_ended
+from collector.supervision.pid import Exited, Pid
+from collector.supervision.process import spawn
 from collector.supervision.reasons import SHUTDOWN, Reason, brief, is_clean
 from collector.supervision.registry import whereis
 from collector.supervision.server import Call, StopRequest, reply

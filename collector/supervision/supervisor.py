@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal
 from collector.supervision.children import ChildRecord
 from collector.supervision.clock import Clock
 from collector.supervision.errors import SupervisorError
-from collector.supervision.process import Pid, current, own_mailbox, start
+from collector.supervision.pid import Pid
+from collector.supervision.process import current, own_mailbox, start
 from collector.supervision.reasons import SHUTDOWN, Exit, brief
 from collector.supervision.server import IGNORE, call, stop
 from collector.supervision.spec import ChildSpec, SupervisorFlags
@@ -157,6 +158,7 @@ def shown(record: ChildRecord) -> hooks.Child:
         name=(pid.name if pid is not None else record.spec.name) or record.key,
         state=record.state,
         initial_call=record.spec.initial_call,
+        kind=record.spec.type or "worker",
         restarts=record.restarts,
         node=node if isinstance(node, Supervisor) else None,
         task=pid.task if pid is not None else None,

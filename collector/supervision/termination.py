@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from collector.supervision.mailbox import Mailbox
-from collector.supervision.process import Exited, Pid, send_exit, unlink, wait_ended
+from collector.supervision.messages import send_exit, unlink, wait_ended
+from collector.supervision.pid import Exited, Pid
 from collector.supervision.reasons import KILL, KILLED, SHUTDOWN, Reason, is_clean
 from collector.supervision.spec import ChildSpec
 
