@@ -99,7 +99,7 @@ class ClientSupervisor(Supervisor):
             ChildSpec(
                 parser,
                 Parser,
-                (self.inbox, self.table, writer, counters, context.faults),
+                (self.inbox, self.table, writer, config.spool, counters, context.faults),
                 name=parser,
                 shutdown=stop_s,
                 delay=_DELAY,

@@ -47,6 +47,8 @@ class Batch:
     """The same on the monotonic clock."""
     sources: Mapping[str, int]
     """How many came from which address."""
+    number: int = 0
+    """Counts what was handed out; 0 before that."""
 
 
 class Inbox:
@@ -65,6 +67,7 @@ class Inbox:
         "_counters",
         "_in_flight",
         "_parser",
+        "_taken",
         "_told",
         "_waiting",
         "client",
@@ -93,6 +96,7 @@ class Inbox:
         self._blocks: deque[Batch] = deque()
         self._in_flight: Batch | None = None
         self._cost_bytes = 0
+        self._taken = 0
         self._waiting: set[Pid] = set()
         self._told = 0
 
@@ -113,9 +117,9 @@ class Inbox:
         return self._cost_bytes - (self._in_flight.cost_bytes if self._in_flight else 0)
 
     @property
-    def in_flight(self) -> bool:
-        """A batch is handed out and not stored yet."""
-        return self._in_flight is not None
+    def in_flight(self) -> Batch | None:
+        """The batch that is handed out and not stored yet."""
+        return self._in_flight
 
     @property
     def due_in_s(self) -> float | None:
@@ -163,7 +167,10 @@ class Inbox:
                 for source, count in block.sources.items():
                     merged[source] = merged.get(source, 0) + count
             sources = merged
-        self._in_flight = Batch(messages, cost, first.received_ns, first.received_s, sources)
+        self._taken += 1
+        self._in_flight = Batch(
+            messages, cost, first.received_ns, first.received_s, sources, number=self._taken
+        )
         return self._in_flight
 
     def stored(self) -> None:

@@ -11,18 +11,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from collector.config import Fault
+from collector.config import Fault, Spool
 from collector.counters import ClientCounters
 from collector.faults import FaultState, Leak, leak_of
 from collector.ingest.inbox import MORE, Batch, Inbox
 from collector.ingest.syslog import has_priority
 from collector.ingest.table import ClientTable
 from collector.logs import event
-from collector.spool.writer import SETTLED, STORED, Write
+from collector.spool.writer import STORED, Settled, Write, Writer
 from collector.supervision import (
     Down,
     From,
     MonitorRef,
+    Pid,
     Reason,
     Server,
     ServerDown,
@@ -30,6 +31,7 @@ from collector.supervision import (
     cast,
     demonitor,
     monitor,
+    stop,
 )
 from collector.supervision.reasons import is_clean
 
@@ -51,12 +53,14 @@ class Parser(Server):
         inbox: Inbox,
         table: ClientTable,
         writer: str,
+        spool: Spool,
         counters: ClientCounters,
         faults: Mapping[str, tuple[Fault, FaultState]],
     ) -> None:
         self._inbox = inbox
         self._table = table
-        self._writer = writer
+        self._writer: str | Pid = writer
+        self._spool = spool
         self._counters = counters
         self._faults = faults
         self._leaks: dict[str, Leak] = {}
@@ -99,9 +103,10 @@ class Parser(Server):
             return
         self._inbox.closed = True
         try:
-            await self._flush()
-        except ServerDown:
-            pass
+            try:
+                await self._flush()
+            except ServerDown:  # it crashed, and whoever would restart it waits for our own end
+                await self._flush_alone()
         finally:
             left = self._inbox.queued
             if left:
@@ -109,13 +114,25 @@ class Parser(Server):
                 event(_log, logging.ERROR, "messages_lost", client=self._inbox.client, count=left)
 
     async def _flush(self) -> None:
-        if self._inbox.in_flight:
-            await call(self._writer, SETTLED, timeout=None)
-            self._inbox.stored()
+        flying = self._inbox.in_flight
+        if flying is not None:
+            if await call(self._writer, Settled(flying.number), timeout=None):
+                self._inbox.stored()
+            else:  # a writer that was started since
+                self._inbox.give_back()
         while batch := self._inbox.take():
             self._examine(batch)
             await call(self._writer, Write(batch), timeout=None)
             self._inbox.stored()
+
+    async def _flush_alone(self) -> None:
+        client = self._inbox.client
+        writer = await Server.start_link(Writer, client, self._spool, self._counters)
+        if writer is not None:
+            self._writer = writer
+            self._inbox.give_back()
+            await self._flush()
+            await stop(writer, "shutdown")
 
     def _step(self) -> None:
         """Hand the writer a batch if one is due and the writer is free."""

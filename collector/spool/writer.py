@@ -22,12 +22,10 @@ from collector.spool.segment import SegmentWriter
 from collector.supervision import NOREPLY, From, Pid, Reason, Server, cast, reply
 from collector.supervision.mailbox import MessageTimer
 
-__all__ = ["SETTLED", "STORED", "Write", "Writer"]
+__all__ = ["STORED", "Settled", "Write", "Writer"]
 
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
-SETTLED = "settled"
-"""Call: answered as soon as there is nothing left to store."""
 STORED = "stored"
 """Cast to who asked for a write once it is on disk."""
 
@@ -43,6 +41,13 @@ class Write:
 
     batch: Batch
     reply_to: Pid | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Call: is that batch stored? Answered once nothing is left to store; False: never seen it."""
+
+    number: int
 
 
 class Writer(Server):
@@ -61,7 +66,8 @@ class Writer(Server):
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"spool:{client}")
         self._pending: Write | None = None
-        self._waiting: list[From] = []
+        self._waiting: list[tuple[From, int]] = []
+        self._last_stored = 0
         self._failures = 0
         self._retry: MessageTimer | None = None
 
@@ -75,13 +81,13 @@ class Writer(Server):
     async def handle_call(self, request: Any, from_: From) -> Any:
         if isinstance(request, Write):
             self._pending = request
-            self._waiting.append(from_)
+            self._waiting.append((from_, request.batch.number))
             await self._attempt()
             return NOREPLY
-        if request == SETTLED:
+        if isinstance(request, Settled):
             if self._pending is None:
-                return True
-            self._waiting.append(from_)
+                return request.number == self._last_stored
+            self._waiting.append((from_, request.number))
             return NOREPLY
         return await super().handle_call(request, from_)
 
@@ -114,13 +120,14 @@ class Writer(Server):
         if self._failures:
             event(_log, logging.WARNING, "spool_recovered", client=self._client, attempts=self._failures)
             self._failures = 0
+        self._last_stored = batch.number
         reply_to = self._pending.reply_to
         self._pending = None
         if reply_to is not None:
             cast(reply_to, STORED)
         waiting, self._waiting = self._waiting, []
-        for from_ in waiting:
-            reply(from_, True)
+        for from_, number in waiting:
+            reply(from_, number == self._last_stored)
 
     def _failed(self, error: OSError) -> None:
         self._counters.store_failures += 1

@@ -1,0 +1,124 @@
+"""What is accepted stays until it is stored, and the budget is watched."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from collector.counters import ClientCounters
+from collector.ingest import inbox as inbox_module
+from collector.ingest.inbox import MORE, OVERHEAD_BYTES, Inbox, Room
+
+
+def make(budget_bytes: int = 1000, batch_bytes: int = 400, batch_age_s: float = 60.0) -> Inbox:
+    return Inbox(
+        "acme",
+        "parser",
+        ClientCounters(),
+        budget_bytes=budget_bytes,
+        batch_bytes=batch_bytes,
+        batch_age_s=batch_age_s,
+    )
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
+    """What the inbox sends, instead of sending it."""
+    sent: list[tuple[object, object]] = []
+    monkeypatch.setattr(inbox_module, "cast", lambda ref, message: sent.append((ref, message)))
+    monkeypatch.setattr(inbox_module, "send", lambda ref, message: sent.append((ref, message)))
+    return sent
+
+
+class InboxMachine(RuleBasedStateMachine):
+    """Against a plain list: whatever happens to parsers and writers, every message is stored, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox = make()
+        self.sent = 0
+        self.waiting: deque[bytes] = deque()
+        self.flying: list[bytes] = []
+        self.stored: list[bytes] = []
+
+    @rule(count=st.integers(1, 5), size=st.integers(1, 200))
+    def put(self, count: int, size: int) -> None:
+        messages = [b"%d" % (self.sent + number) for number in range(count)]
+        self.sent += count
+        self.waiting.extend(messages)
+        self.inbox.put(messages, sum(map(len, messages)) + size, "here")
+
+    @rule()
+    def take(self) -> None:
+        batch = self.inbox.take()
+        if self.flying or not self.waiting:
+            assert batch is None
+            return
+        assert batch is not None
+        self.flying = batch.messages
+        assert self.flying == [self.waiting.popleft() for _ in batch.messages]
+        assert sum(batch.sources.values()) == len(batch.messages)
+
+    @rule()
+    def store(self) -> None:
+        self.inbox.stored()
+        self.stored += self.flying
+        self.flying = []
+
+    @rule()
+    def crash(self) -> None:
+        self.inbox.give_back()
+        self.waiting.extendleft(reversed(self.flying))
+        self.flying = []
+
+    @invariant()
+    def nothing_is_lost_or_out_of_order(self) -> None:
+        assert self.inbox.queued == len(self.waiting) + len(self.flying)
+        assert [*self.stored, *self.flying, *self.waiting] == [b"%d" % number for number in range(self.sent)]
+        assert (self.inbox.queued_bytes == 0) == (self.inbox.queued == 0)
+        assert self.inbox.over_budget == (self.inbox.queued_bytes > 1000)
+
+
+TestInbox = InboxMachine.TestCase
+
+
+def test_the_parser_is_told_once_that_there_is_something_and_once_that_there_is_enough(
+    told: list[tuple[object, object]],
+) -> None:
+    inbox = make(batch_bytes=400)
+    for _ in range(10):
+        inbox.put([b"x"], 1, "here")
+    assert told == [("parser", MORE), ("parser", MORE)]
+    inbox.take()
+    inbox.put([b"x"], 1, "here")
+    assert len(told) == 3
+
+
+def test_a_batch_is_due_at_once_when_it_is_large_enough(told: list[tuple[object, object]]) -> None:
+    inbox = make(batch_bytes=400, batch_age_s=60.0)
+    assert inbox.due_in_s is None
+    inbox.put([b"x"], 1, "here")
+    due_in_s = inbox.due_in_s
+    assert due_in_s is not None
+    assert 50 < due_in_s <= 60
+    inbox.put([b"x"], 400, "here")
+    assert inbox.due_in_s == 0
+
+
+def test_those_who_wait_for_room_are_called_at_half_the_budget(told: list[tuple[object, object]]) -> None:
+    inbox = make(budget_bytes=1000, batch_bytes=100)
+    for _ in range(3):
+        inbox.put([b"x"], 400 - OVERHEAD_BYTES, "here")
+    assert inbox.over_budget
+    inbox.call_when_room("receiver")  # type: ignore[arg-type]
+    told.clear()
+    inbox.take()
+    inbox.stored()
+    assert not inbox.over_budget
+    assert told == [], "still over half of it"
+    inbox.take()
+    inbox.stored()
+    assert told == [("receiver", Room("acme"))]
