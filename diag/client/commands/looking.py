@@ -37,6 +37,9 @@ def add(commands: Subparsers) -> None:
         default=[],
         help="only owners of this kind; repeatable",
     )
+    parser.add_argument(
+        "--ids", action="store_true", help="show ids too; names that are not unique need them"
+    )
     parser = add_command(commands, "why", "show the paths that keep an owner's memory alive", why, owner=True)
     parser.add_argument("-n", "--limit", type=int, default=3, metavar="N", help="paths to show (default: 3)")
     add_command(commands, "memory", "show where the process's memory stands as a whole", memory)
@@ -59,7 +62,7 @@ def top(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json(model.to_json(table))
         return 0
-    _print_top(table, growth=window_s is not None)
+    _print_top(table, growth=window_s is not None, ids=args.ids)
     return 0
 
 
@@ -79,17 +82,18 @@ def _over_window(
     return replace(table, owners=rows[:limit], total_owners=len(rows))
 
 
-def _print_top(table: model.Table, growth: bool) -> None:
+def _print_top(table: model.Table, growth: bool, ids: bool) -> None:
     at_least = "" if table.cost.complete else "≥"
     headings = ["NAME", "KIND", "STATE", "BUFFERS", "RETAINED", "WASTE"]
-    headings += (["GROWTH/s"] if growth else []) + ["CURRENT FUNCTION", "ANCESTORS", "ID"]
+    headings += (["GROWTH/s"] if growth else []) + ["CURRENT FUNCTION", "ANCESTORS"] + (["ID"] if ids else [])
     rows = []
     for row in table.owners:
         figures = [row.buffer_bytes, row.retained_bytes, row.waste_bytes]
         cells = [row.name, row.kind, row.state, *(at_least + human_bytes(each) for each in figures)]
         if growth:
             cells.append(human_bytes(row.growth_bytes_per_s, sign=True))
-        rows.append([*cells, row.current_function or row.initial_call, " < ".join(row.ancestors), row.id])
+        cells += [row.current_function or row.initial_call, " < ".join(row.ancestors)]
+        rows.append([*cells, row.id] if ids else cells)
     output.print_table(headings, rows, right=range(3, 7 if growth else 6))
     cost, target = table.cost, table.target
     print(
