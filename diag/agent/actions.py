@@ -124,7 +124,11 @@ class Actions:
 
     def _carry_out(self, action: str, aim: Aim, expect: str | None, deadline: float) -> Stopped:
         with self._look() as look:
-            plan = victims.plan(look, action, aim.owner_id, expect, self._identities)
+            try:
+                plan = victims.plan(look, action, aim.owner_id, expect, self._identities)
+            except RpcError as error:
+                # Whoever keeps the error must not keep, through its frames, the tasks it was about.
+                raise error.with_traceback(None) from None
         aim.name = plan.name
         allocated, rss = memory.allocated_bytes(), memory.rss_bytes()
         finished = onloop.run(

@@ -93,7 +93,10 @@ def state(task: AnyTask, running: bool) -> str:
         return "running"
     if _field(task, "_must_cancel") or _call(task, "cancelling"):
         return "cancelling"
-    return "ready" if _field(task, "_fut_waiter") is None else "waiting"
+    waiter = _field(task, "_fut_waiter")
+    if waiter is None:
+        return "ready"
+    return "cancelling" if _field(waiter, "_state") == "CANCELLED" else "waiting"
 
 
 def waits_for(task: AnyTask) -> Any:

@@ -241,7 +241,7 @@ def test_the_journal_tells_what_was_done_by_whom(target: Start) -> None:
         ("cancel", "honest", os.geteuid()),
         ("collect", "process", os.geteuid()),
     ]
-    assert entries[0]["freed_bytes"] > 90_000
+    assert entries[0]["freed_bytes"] > 0.8 * entries[0]["predicted_bytes"]
     assert "action=cancel" in running.stderr
     assert f"uid={os.geteuid()}" in running.stderr
     assert "Traceback" not in running.stderr
