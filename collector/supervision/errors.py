@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collector.supervision.reasons import Reason, brief
+from collector.supervision.reasons import Reason, brief, reason_text
 
 __all__ = ["ApplicationError", "CallError", "CallTimeout", "ServerDown", "StartError", "SupervisionError"]
 __all__ += ["SupervisorError"]
@@ -36,7 +36,7 @@ class StartError(SupervisionError):
     """A process did not start: its ``init`` failed, or its name is taken."""
 
     def __init__(self, what: str, reason: Reason) -> None:
-        super().__init__(f"{what} did not start: {brief(reason, 600)}", reason)
+        super().__init__(f"{what} did not start: {reason_text(reason)}", reason)
 
 
 _ADVICE = {
@@ -53,14 +53,14 @@ class SupervisorError(SupervisionError):
 
     def __init__(self, operation: str, child: object, reason: Reason) -> None:
         advice = _ADVICE.get(reason) if isinstance(reason, str) else None
-        super().__init__(f"{operation}({brief(child, 80)}): {advice or brief(reason, 600)}", reason)
+        super().__init__(f"{operation}({brief(child, 80)}): {advice or reason_text(reason)}", reason)
 
 
 class ApplicationError(SupervisionError):
     """An application could not be started or stopped."""
 
     def __init__(self, operation: str, name: str, reason: Reason) -> None:
-        super().__init__(f"application {operation}({name}): {brief(reason, 600)}", reason)
+        super().__init__(f"application {operation}({name}): {reason_text(reason)}", reason)
 
 
 class CallError(SupervisionError):
@@ -83,7 +83,7 @@ class ServerDown(CallError):
     """The server is not there, or ended before it answered."""
 
     def __init__(self, server: str, request: object, reason: Reason) -> None:
-        why = "there is no such process" if reason == "noproc" else f"it ended: {brief(reason, 300)}"
+        why = "there is no such process" if reason == "noproc" else f"it ended: {reason_text(reason, 300)}"
         super().__init__(f"{server} cannot answer {brief(request, 120)}: {why}", server, reason)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.supervision import registry, reports
-from collector.supervision.clock import Clock
+from collector.supervision.clock import Clock, TimerHandle
 from collector.supervision.mailbox import Mailbox
 from collector.supervision.reasons import KILLED, NORMAL, Reason
 
@@ -65,6 +65,7 @@ class Pid:
     __slots__ = (
         "__weakref__",
         "_doomed",
+        "_kill_timer",
         "_kills",
         "_links",
         "_loop",
@@ -112,6 +113,7 @@ class Pid:
         self._outcome: Reason | None = None
         self._outcome_of_start = "error"
         self._kills = 0
+        self._kill_timer: TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<{self.number} {self.label}>"
@@ -127,7 +129,12 @@ class Pid:
 
     @property
     def alive(self) -> bool:
-        return self.exit_reason is None and not self._loop.is_closed()
+        return self.exit_reason is None and not self.loop_closed
+
+    @property
+    def loop_closed(self) -> bool:
+        """Its event loop is gone, and with it the process, without a word."""
+        return self._loop.is_closed()
 
     def mailbox(self) -> Mailbox | None:
         """Its mailbox, while it runs. Do not keep it."""
@@ -211,7 +218,7 @@ class Pid:
             ended(self)
             return
         self._cancel()
-        self.clock.call_later(KILL_RETRY_S, _kill_again, weakref.ref(self))
+        self._kill_timer = self.clock.call_later(KILL_RETRY_S, _kill_again, weakref.ref(self))
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -235,6 +242,9 @@ def ended(pid: Pid) -> None:
     pid.exit_reason = reason
     pid._task = None
     pid._object = None
+    if pid._kill_timer is not None:
+        pid._kill_timer.cancel()
+        pid._kill_timer = None
     registry.forget(pid)
     links, pid._links = pid._links, {}
     monitors, pid._monitors = pid._monitors, {}

@@ -34,7 +34,7 @@ def current() -> Pid | None:
 
 def processes() -> list[Pid]:
     """All running processes, oldest first."""
-    return list(running.values())
+    return [pid for pid in list(running.values()) if pid.alive]
 
 
 def resolve(ref: Pid | str) -> Pid | None:
@@ -60,6 +60,7 @@ def spawn(
 
     Raises StartError(("already_started", pid)) if ``name`` is taken.
     """
+    _forget_closed_loops()
     caller = current()
     parent = None if detached else caller
     call = initial_call or f"{body.__module__}.{getattr(body, '__qualname__', type(body).__qualname__)}"
@@ -85,6 +86,14 @@ def spawn(
     if link and parent is not None:
         tie(parent, pid)
     return pid
+
+
+def _forget_closed_loops() -> None:
+    """A loop that was closed without ending its tasks left them here."""
+    if running and next(iter(running.values())).loop_closed:
+        for task, pid in list(running.items()):
+            if pid.loop_closed:
+                del running[task]
 
 
 def spawn_link(body: Callable[..., Any], *args: Any, **options: Any) -> Pid:

@@ -172,7 +172,28 @@ class _Brief(reprlib.Repr):
         return super().repr1(x, level)
 
 
+class _ReasonText(_Brief):
+    """Reasons nest a level deeper with every supervisor they pass, and their texts matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 24
+        self.maxtuple = 8
+        self.maxstring = self.maxother = 300
+
+
 _brief = _Brief()
+_reason_text = _ReasonText()
+
+
+def reason_text(reason: Reason, limit: int = 600) -> str:
+    """A reason for people, at most ``limit`` characters."""
+    if isinstance(reason, (str, Crash)):
+        return _cut(str(reason), limit)
+    try:
+        return _cut(_reason_text.repr(reason), limit)
+    except Exception as broken:
+        return f"<{type(reason).__qualname__}, repr() failed: {type(broken).__name__}>"
 
 
 def brief(value: Any, limit: int = 200) -> str:

@@ -21,7 +21,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from collector.supervision.reasons import Crash, Reason, brief, is_clean
+from collector.supervision.reasons import Crash, Reason, brief, is_clean, reason_text
 
 if TYPE_CHECKING:
     from collector.supervision.pid import Pid
@@ -104,7 +104,7 @@ def application(name: str, event: str, reason: Reason, type_: str) -> None:
 
 
 def _reason(reason: Reason) -> Report:
-    return {"reason": str(reason) if isinstance(reason, (str, Crash)) else brief(reason, VALUE_CHARS)}
+    return {"reason": reason_text(reason, VALUE_CHARS)}
 
 
 def pairs(report: Report) -> str:
