@@ -81,11 +81,14 @@ def listen_problem(listener: Listener, error: OSError) -> str:
     """Why a listener could not be opened, and what to try."""
     place = f"{listener.transport} {listener.address}"
     proto = "t" if listener.transport == "tcp" else "u"
+    number = error.errno
+    if number is None and "could not bind on any address" in str(error):
+        number = errno.EADDRNOTAVAIL  # Python 3.13 leaves it out
     # asyncio words its own message; the plain text of the error number says it better.
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    reason = os.strerror(number) if number and number > 0 else str(error)
     advice = {
         errno.EADDRINUSE: f"see who has it (ss -{proto}lnp 'sport = :{listener.port}') or change the port",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port or grant it",
         errno.EADDRNOTAVAIL: "this machine has no such address; see: ip address",
-    }.get(error.errno or 0, "check host and port of this listener")
+    }.get(number or 0, "check host and port of this listener")
     return f"listener {listener.name!r} cannot listen on {place}: {reason}; {advice}"

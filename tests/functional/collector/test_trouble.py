@@ -31,12 +31,12 @@ def refused(collector: Collector, code: int, *said: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
+    """A file system of 32 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
     done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True
+        [mount, "-t", "tmpfs", "-o", "size=32m", "tmpfs", disk], capture_output=True
     )
     if not done or done.returncode:
         problem = "mounting a small file system needs root and mount"
@@ -51,7 +51,7 @@ def fill(disk: Path) -> Path:
     path = disk / "filler"
     with open(path, "wb", buffering=0) as filler:
         try:
-            while filler.write(bytes(4096)):
+            while filler.write(bytes(65536)):
                 pass
         except OSError as error:
             if error.errno != errno.ENOSPC:
