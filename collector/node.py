@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import time
 from typing import Any
@@ -59,6 +60,7 @@ class Node:
         try:
             await self._control.open()
             self._heed_signals()
+            _raise_file_limit()
             return await self._serve()
         finally:
             self._control.close()
@@ -155,6 +157,13 @@ class Node:
             raise ControlError(str(error)) from None
         known = ("status", "stop", "fault_on", "fault_off", "fault_list")
         raise ControlError(f"cannot do {what!r}{did_you_mean(what, known) or f'; can: {known}'}")
+
+
+def _raise_file_limit() -> None:
+    """Every sender needs a file descriptor: take all that we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _fault(request: dict[str, Any]) -> Fault:

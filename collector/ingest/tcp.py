@@ -122,6 +122,8 @@ class _Connection(asyncio.BufferedProtocol):
         if endpoint is None:
             self.abort()
             return
+        # Senders that vanish without a word must not be kept for ever.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer = transport.get_extra_info("peername")
         self._source = str(peer[0]) if peer else "?"
         self._session = endpoint.sink.session()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from collector.faults import BLOCK_BYTES
@@ -83,6 +85,25 @@ def test_a_client_over_its_budget_slows_down_its_own_senders_only() -> None:
             (collector.spool / "acme").unlink()
             collector.wait_client("acme", lambda client: client["stored"] > 0, "storing again")
         collector.stop()
+
+
+def test_a_udp_client_over_its_budget_is_not_read_until_there_is_room() -> None:
+    small = {"name": "acme", "queue_budget_bytes": 65536}
+    with Collector(clients=[small], listeners=[udp("acme")]) as collector:
+        (collector.spool / "acme").write_text("in the way: nothing can be stored")
+        address = ("127.0.0.1", collector.port("acme-udp"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for number in range(100):
+                sock.sendto(b"<13>%d %s" % (number, b"x" * 1000), address)
+            held = collector.wait_client("acme", lambda client: client["pauses"] > 0, "reading to pause")
+            for number in range(100, 200):  # waits in the kernel
+                sock.sendto(b"<13>%d %s" % (number, b"x" * 1000), address)
+            assert collector.client("acme")["accepted"] == held["accepted"]
+            (collector.spool / "acme").unlink()
+            collector.wait_stored("acme", 200)
+        assert collector.listener("acme-udp")["kernel_drops"] == 0
+        collector.stop()
+        assert len(set(collector.messages("acme"))) == 200
 
 
 def test_the_whole_application_can_be_stopped_and_started_again() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,6 +174,14 @@ def test_the_control_socket_is_private_and_answers_bad_requests_with_reasons() -
         ):
             with pytest.raises(ControlError, match=re.escape(said)):
                 collector.ask(request)
+        for junk in (b"\x00\xff\n", b"[1]\n", b"{" * 200_000, b'{"do"', b""):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(collector.control))
+                with contextlib.suppress(BrokenPipeError):
+                    sock.sendall(junk)
+                if junk.endswith(b"\n"):
+                    assert b'"ok": false' in sock.recv(4096)
+        assert "Traceback" not in collector.log()
         status = collector.cli("status")
         assert status.returncode == 0
         assert str(collector.spool) in status.stdout

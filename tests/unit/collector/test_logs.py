@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import pytest
 
 from collector.config import Log
+from collector.ingest.syslog import parse
 from collector.logs import Throttle, event, set_up
 
 
@@ -29,6 +31,24 @@ def test_an_event_is_one_line_of_fields(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.INFO):
         event(logging.getLogger("test"), logging.INFO, "listening", port=514, problem="two words\nand lines")
     assert caplog.records[0].getMessage() == 'listening port=514 problem="two words\\nand lines"'
+
+
+def test_the_log_goes_to_syslog_as_one_datagram_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.RootLogger(logging.WARNING)
+    monkeypatch.setattr(logging, "getLogger", lambda name=None: root)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(10)
+        set_up(Log(stderr=False, syslog=f"udp://127.0.0.1:{sock.getsockname()[1]}"), "north")
+        event(root, logging.INFO, "too quiet to be said")
+        event(root, logging.ERROR, "spool_failed", client="acme", problem="disk full")
+        message = parse(sock.recv(4096))
+    for handler in root.handlers:
+        handler.close()
+    assert (message.facility, message.severity) == ("daemon", "err")
+    assert message.text == (
+        'north: level=error logger=root event=spool_failed client=acme problem="disk full"'
+    )
 
 
 def test_a_syslog_address_that_is_none_is_refused() -> None:
