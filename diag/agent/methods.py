@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import diag
-from diag.agent import actions, memory, native, table
+from diag.agent import actions, manners, memory, native, table
 from diag.agent.actions import Actions
 from diag.agent.heap import engine
 from diag.agent.journal import Caller, Journal
@@ -36,6 +37,7 @@ QUICK = frozenset({"hello", "journal"})
 
 _PICTURES = frozenset({"top", "why"})
 _WALK_WITHIN_S = 60.0
+_ROWS_A_BREATH = 64
 
 Params = Mapping[str, Any]
 
@@ -85,7 +87,8 @@ class Methods:
         if not self._walking.acquire(timeout=_WALK_WITHIN_S):
             raise RpcError(BUSY, "another picture is taking too long", "try again later")
         try:
-            yield
+            with manners.no_collections():
+                yield
         finally:
             self._walking.release()
 
@@ -139,7 +142,7 @@ class Methods:
             made = table.table(
                 look, self._target, self._identities, by, limit, kinds, given["with_ancestors"]
             )
-        return model.to_json(made)
+        return _json_of(made)
 
     def _memory(self, params: Params, _caller: Caller) -> Any:
         _checked(params)
@@ -182,6 +185,16 @@ class Methods:
             raise RpcError(INVALID_PARAMS, "deadline_s is not between 0 and 3600", "30 is the default")
         done = self._actions.on_owner(caller, action, given["owner"], given["expect"], given["deadline_s"])
         return model.to_json(done)
+
+
+def _json_of(made: model.Table) -> dict[str, Any]:
+    """``model.to_json``, with a breath now and then: a table may have ten thousand rows."""
+    rows = []
+    for row in made.owners:
+        rows.append(model.to_json(row))
+        if len(rows) % _ROWS_A_BREATH == 0:
+            manners.breathe()
+    return {**model.to_json(replace(made, owners=())), "owners": rows}
 
 
 def _checked(params: Params, **allowed: tuple[Any, Any]) -> dict[str, Any]:

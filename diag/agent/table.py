@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from diag.agent import manners
 from diag.agent.heap import engine
 from diag.agent.runtime import calls, peek, tasks, tree
 from diag.agent.runtime.identity import Identities
 from diag.agent.runtime.tree import Label, RuntimeTree
 from diag.wire import model, ranking
+
+_ROWS_A_BREATH = 16
 
 
 @dataclass
@@ -124,8 +127,12 @@ def table(
                 above = parents[above]
         shown += [index for index in places if index in missing]
     running = tasks.running()
-    rows = tuple(owner(look, index, identities, running) for index in shown)
-    return model.Table(target, look.picture.cost, rows, total)
+    rows = []
+    for index in shown:
+        rows.append(owner(look, index, identities, running))
+        if len(rows) % _ROWS_A_BREATH == 0:
+            manners.breathe()
+    return model.Table(target, look.picture.cost, tuple(rows), total)
 
 
 def owner(

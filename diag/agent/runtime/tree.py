@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from diag import hooks
+from diag.agent import manners
 from diag.agent.heap.owners import OwnerNode, OwnerTree
 from diag.agent.runtime import peek, tasks
 from diag.agent.runtime.peek import AnyTask
@@ -23,6 +24,7 @@ LOOP_ID = "loop"
 STOPPED_STATES = frozenset({"stopped", "terminated", "loaded"})
 """States of a root in which it can be started and not stopped."""
 _MAX_DEPTH = 64
+_TASKS_A_BREATH = 128
 
 T = TypeVar("T")
 
@@ -173,7 +175,9 @@ class _Subsystems:
 def _add_tasks(tree: RuntimeTree, everything: list[AnyTask], placed: dict[int, int]) -> None:
     """Place every task nobody placed yet, each below its parent, parents first."""
     known = {id(task): task for task in everything}
-    for task in everything:
+    for count, task in enumerate(everything, 1):
+        if count % _TASKS_A_BREATH == 0:
+            manners.breathe()
         if id(task) in placed:
             continue
         chain: list[AnyTask] = []
