@@ -17,7 +17,7 @@ from typing import Any
 import diag
 from diag.agent import actions, manners, memory, native, table
 from diag.agent.actions import Actions
-from diag.agent.heap import engine
+from diag.agent.heap import engine, paths
 from diag.agent.journal import Caller, Journal
 from diag.agent.runtime import peek, tasks
 from diag.agent.runtime.identity import Identities
@@ -151,8 +151,6 @@ class Methods:
 
     def _why(self, params: Params, _caller: Caller) -> Any:
         given = _checked(params, owner=(str, ...), limit=(int, 3))
-        from diag.agent.heap import paths
-
         with Look.take(self._target.name) as look:
             index = look.find(given["owner"], self._identities)
             if index is None:

@@ -93,6 +93,23 @@ def test_the_leaking_task_is_ranked_first_and_explained_and_cancelling_it_frees_
     assert {"honest", "family", "kid-0", "beat"} <= names
 
 
+def test_why_names_the_variable_that_holds_the_leak(target: Start) -> None:
+    running = leaky(target)
+    why = json.loads(running.diag("why", "leaky", "leaker", "--json").stdout)
+    assert why["owner"]["name"] == "leaker"
+    assert why["complete"] is True
+    first = why["paths"][0]
+    assert first["bytes"] == pytest.approx(LEAKED, rel=0.01)
+    assert first["holder"] == "locals"
+    assert any("views" in step["edge"] for step in first["steps"]), first
+    shown = running.diag("why", "leaky", "leaker").stdout
+    assert "views" in shown
+    assert "registered name" in shown
+    gone = running.diag("why", "leaky", "nobody")
+    assert gone.returncode == 3
+    assert "there is no owner 'nobody'" in gone.stderr
+
+
 def test_tasks_stand_under_whoever_awaits_them_or_started_them_in_a_group(target: Start) -> None:
     running = leaky(target)
     rows = {row["name"]: row for row in json.loads(running.diag("top", "leaky", "--json").stdout)["owners"]}

@@ -24,9 +24,13 @@ def _collector_on() -> Iterator[None]:
 
 
 def test_the_collector_comes_back_also_after_an_error() -> None:
-    with pytest.raises(ValueError), manners.no_collections():
-        assert not gc.isenabled()
-        raise ValueError
+    def fails() -> None:
+        with manners.no_collections():
+            assert not gc.isenabled()
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fails()
     assert gc.isenabled()
 
 
