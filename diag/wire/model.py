@@ -97,7 +97,8 @@ class Owner:
     """The part of retained_bytes that also needs its connection closed or timer cancelled."""
     buffer_bytes: int
     shared_bytes: int
-    """First layer of what it refers to but shares with owners outside it."""
+    """First layer of what it and those below it refer to but share with owners outside: not freed with
+    it. An object counts once for each task that refers to it."""
     waste_bytes: int
     objects: int
     growth_bytes_per_s: float | None

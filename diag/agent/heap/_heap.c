@@ -57,6 +57,9 @@ typedef struct { uint32_t node; int32_t owner; } SharedEdge;
 typedef struct {
     PyObject_HEAD
     int closed, busy;
+    int32_t record;      /* list the objects of this owner and those below it; -1: of nobody */
+    size_t record_limit;
+    Vec recorded;
     PyObject *root_list, *handle_list, *holder_types; /* strong: keep the borrowed pointers below valid */
     int32_t n_owners, loop_owner;
     int32_t *parent, *depth, *first_root, *last_root;
@@ -201,7 +204,14 @@ static void merge(Walk *w, const Edge *edge, uint32_t i)
 {
     Node *node = &w->table.nodes[i];
     int32_t label = node->label;
-    uint8_t soft = node->flags & N_SOFT;
+    uint8_t soft = node->flags & N_SOFT, holder = node->holder, own = info_at(w, node->type)->holder;
+    if (edge->label != LOOP || label < 0) {
+        /* in the queue is what only the queue leads to: any shorter-lived way in wins */
+        if (!holder || (label < 0 && edge->label >= 0) || edge->holder < holder)
+            holder = edge->holder;
+        if (own)
+            holder = own;
+    }
     if (edge->label == LOOP) {
         if (label == NONE)
             label = LOOP;
@@ -212,9 +222,10 @@ static void merge(Walk *w, const Edge *edge, uint32_t i)
         if (edge->soft)
             soft = N_SOFT;
     }
-    if (label != node->label || soft != (node->flags & N_SOFT)) {
+    if (label != node->label || soft != (node->flags & N_SOFT) || holder != node->holder) {
         node->label = label;
         node->flags |= soft;
+        node->holder = holder;
         changed(w, i);
     }
 }
@@ -243,23 +254,18 @@ static int on_count(PyObject *op, void *arg)
     Node *node = &w->table.nodes[i];
     if (node->flags & (N_BARRIER | N_STOP))
         return 0;
-    if (!node->holder) {
-        uint8_t own = info_at(w, node->type)->holder;
-        node->holder = own ? own : edge->holder;
-    }
     node->found++;
     node->view_found += edge->from_view;
     merge(w, edge, (uint32_t)i);
-    if ((Py_ssize_t)node->found >= Py_REFCNT(op)) {
-        if (!(node->flags & (N_EXPANDED | N_READY | N_LEAF)) && node->label != TOP) {
-            uint32_t *slot = vec_push(&w->ready, sizeof *slot);
-            if (!slot)
-                goto no_memory;
-            *slot = (uint32_t)i;
-            node->flags |= N_READY;
-        }
+    int explained = (Py_ssize_t)node->found >= Py_REFCNT(op);
+    if (explained && !(node->flags & (N_EXPANDED | N_READY | N_LEAF)) && node->label != TOP) {
+        uint32_t *slot = vec_push(&w->ready, sizeof *slot);
+        if (!slot)
+            goto no_memory;
+        *slot = (uint32_t)i;
+        node->flags |= N_READY;
     }
-    else if (edge->label > 0 && node->seen_by != edge->label) {
+    if (edge->label > 0 && node->seen_by != edge->label && (!explained || node->label != edge->label)) {
         SharedEdge *log = vec_push(&w->shared, sizeof *log);
         if (!log)
             goto no_memory;
@@ -337,6 +343,8 @@ static void traverse(Walk *w, uint32_t i, visitproc visit)
         if (frame->f_state == FRAME_EXECUTING)
             edge.skip_c = (PyObject *)frame->f_back;
     }
+    else if ((kind & T_GENERATOR) && generator_is_executing(op))
+        edge.skip_c = (PyObject *)((PyGenObject *)op)->gi_frame; /* the C stack holds it too */
 #endif
     if (walk && walk(op, visit, &edge))
         return;
@@ -483,7 +491,7 @@ static void mark_unresolved(Walk *w)
 /* Objects that tasks of other slices may explain are kept, with a reference, for the last slice. */
 static int goes_to_boundary(Walk *w, Node *node)
 {
-    if (!(node->flags & N_UNRESOLVED) || !node->found || node->label <= 0 || (node->flags & N_BARRIER))
+    if (!(node->flags & N_UNRESOLVED) || !node->found || node->label <= 0)
         return 0;
     int32_t top = node->label;
     while (w->parent[top] > 0)
@@ -491,9 +499,12 @@ static int goes_to_boundary(Walk *w, Node *node)
     return !inside(w, top);
 }
 
-static int keep_boundary(Walk *w, Node *node, uint32_t found)
+static int keep_boundary(Walk *w, Node *node)
 {
     int64_t i = table_find(&w->boundary, node->op);
+    uint32_t ours = i >= 0; /* our reference was counted when the node was made */
+    if (node->found <= ours)
+        return 0;
     if (i < 0) {
         if ((i = table_add(&w->boundary, node->op)) < 0)
             return -1;
@@ -501,8 +512,10 @@ static int keep_boundary(Walk *w, Node *node, uint32_t found)
         w->boundary.nodes[i].label = NONE;
         w->boundary.nodes[i].holder = node->holder;
     }
+    else if (node->holder < w->boundary.nodes[i].holder)
+        w->boundary.nodes[i].holder = node->holder;
     Node *kept = &w->boundary.nodes[i];
-    kept->found += found;
+    kept->found += node->found - ours;
     kept->view_found += node->view_found;
     kept->label = common(w, kept->label, node->label);
     kept->flags |= node->flags & N_SOFT;
@@ -585,10 +598,13 @@ static void add_up(Walk *w, int last, int count_loop)
 {
     for (uint32_t i = 0; i < w->table.n && !w->failed; i++) {
         Node *node = &w->table.nodes[i];
-        if (!last && goes_to_boundary(w, node) && keep_boundary(w, node, node->found))
+        if (!last && goes_to_boundary(w, node) && keep_boundary(w, node))
             w->failed = 1;
         if (node->flags & (N_UNRESOLVED | N_STOP))
             continue;
+        int64_t kept = last || !w->boundary.n ? -1 : table_find(&w->boundary, node->op);
+        if (kept >= 0)
+            w->boundary.nodes[kept].label = TOP; /* it moved between slices: count it once, here */
         TypeInfo *info = info_at(w, node->type);
         int32_t owner = owner_of(w, node);
         if (node->label == LOOP && !count_loop)
@@ -627,12 +643,21 @@ static void add_up(Walk *w, int last, int count_loop)
                 w->failed = 1;
         }
         node->holder = holder;
+        if (w->record >= 0 && w->recorded.n < w->record_limit && common(w, owner, w->record) == w->record) {
+            PyObject **slot = vec_push(&w->recorded, sizeof *slot);
+            if (slot)
+                *slot = node->op;
+        }
     }
     SharedEdge *log = w->shared.items;
     for (size_t k = 0; k < w->shared.n; k++) {
         Node *node = &w->table.nodes[log[k].node];
-        if ((node->flags & N_UNRESOLVED) || node->label == TOP)
-            w->sums[log[k].owner].shared += object_bytes(info_at(w, node->type), node->op);
+        int32_t owner = node->flags & N_UNRESOLVED ? TOP : node->label;
+        if (owner == log[k].owner)
+            continue;
+        Py_ssize_t bytes = object_bytes(info_at(w, node->type), node->op);
+        for (int32_t up = log[k].owner; up > 0 && up != owner; up = w->parent[up])
+            w->sums[up].shared += bytes;
     }
     add_views(w, last);
 }
@@ -845,7 +870,6 @@ static PyObject *Walk_results(Walk *w, PyObject *Py_UNUSED(none))
         Sum *from = &w->sums[i], *to = &w->sums[w->parent[i]];
         to->loop += from->loop;
         to->objects += from->objects;
-        to->shared += from->shared;
         to->buffer += from->buffer;
         to->waste += from->waste;
         for (int h = 0; h < HOLDERS; h++)
@@ -876,6 +900,31 @@ fail:
     return NULL;
 }
 
+static PyObject *Walk_record(Walk *w, PyObject *args)
+{
+    int owner;
+    Py_ssize_t limit;
+    if (!usable(w) || !PyArg_ParseTuple(args, "in", &owner, &limit))
+        return NULL;
+    if (owner < 0 || owner >= w->n_owners || limit < 0)
+        return PyErr_Format(PyExc_ValueError, "no such owner");
+    w->record = owner;
+    w->record_limit = (size_t)limit;
+    Py_RETURN_NONE;
+}
+
+static PyObject *Walk_recorded(Walk *w, PyObject *Py_UNUSED(none))
+{
+    PyObject *all = PySet_New(NULL);
+    for (size_t i = 0; all && i < w->recorded.n; i++) {
+        PyObject *id = PyLong_FromVoidPtr(((PyObject **)w->recorded.items)[i]);
+        if (!id || PySet_Add(all, id))
+            Py_CLEAR(all);
+        Py_XDECREF(id);
+    }
+    return all;
+}
+
 /* close() -> the objects that were kept between slices: whoever drops the list may run their destructors. */
 static PyObject *Walk_close(Walk *w, PyObject *Py_UNUSED(none))
 {
@@ -904,7 +953,7 @@ static void Walk_dealloc(Walk *w)
     table_free(&w->table);
     table_free(&w->boundary);
     Vec *vecs[] = {&w->types, &w->buffers, &w->boundary_views, &w->views, &w->soft, &w->shared, &w->ready,
-                   &w->relabel};
+                   &w->relabel, &w->recorded};
     for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
         vec_free(vecs[i]);
     free(w->special.items);
@@ -1005,6 +1054,7 @@ static PyObject *Walk_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     w->handle_list = handles;
     w->holder_types = holders;
     w->loop_owner = loop_owner;
+    w->record = -1;
     if (fill_tree(w, parents, owners)) {
         Py_DECREF(w);
         return NULL;
@@ -1026,7 +1076,10 @@ static PyMethodDef Walk_methods[] = {
      "finish(seconds) -> bool: what the slices share; False when cut off."},
     {"results", (PyCFunction)Walk_results, METH_NOARGS,
      "results() -> ([(own, retained, loop, objects, shared, buffer, waste, locals, registry, queue, transport)],"
-     " [(owner, type, holder, count, bytes, waste)], visited): all but own summed over the subtree; ends the walk"},
+     " [(owner, type, holder, count, bytes, waste)], visited): all but own and shared summed over the subtree; ends the walk"},
+    {"record", (PyCFunction)Walk_record, METH_VARARGS,
+     "record(owner, limit): note the ids of that owner's objects, and of those below it."},
+    {"recorded", (PyCFunction)Walk_recorded, METH_NOARGS, "recorded() -> set of ids"},
     {"close", (PyCFunction)Walk_close, METH_NOARGS,
      "close() -> list: the objects held between slices; drop it where their destructors may run."},
     {NULL, NULL, 0, NULL}};
@@ -1047,7 +1100,21 @@ static PyObject *heap_object_bytes(PyObject *Py_UNUSED(module), PyObject *op)
     return PyLong_FromSsize_t(bytes);
 }
 
+static PyObject *heap_frame_locals(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    int takes = PyGen_CheckExact(op) || PyCoro_CheckExact(op) || PyAsyncGen_CheckExact(op);
+#if PY_VERSION_HEX < 0x030B0000
+    takes |= Py_IS_TYPE(op, &PyFrame_Type); /* there the frame is an object between the two */
+#endif
+    if (!takes)
+        return PyErr_Format(PyExc_TypeError, "a generator or coroutine is wanted");
+    PyObject *found = PyList_New(0);
+    return found && name_locals(op, found) ? (Py_DECREF(found), NULL) : found;
+}
+
 static PyMethodDef heap_methods[] = {
+    {"frame_locals", heap_frame_locals, METH_O,
+     "frame_locals(generator or coroutine) -> [(name, value)]; makes neither a frame nor a dict of it."},
     {"object_bytes", heap_object_bytes, METH_O,
      "object_bytes(object) -> int: what it asked of the allocator, headers and inline values included."},
     {NULL, NULL, 0, NULL}};

@@ -13,7 +13,8 @@ import time
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from diag.agent.heap.owners import OwnerTree
 from diag.wire.model import HOLDERS, Buffers, Cost
@@ -61,8 +62,9 @@ class Budget:
     figure becomes a lower bound and the cost says ``complete: false``."""
     slice_ms: float = 3.0
     """What a slice aims at."""
-    max_objects: int = 50_000_000
-    """Objects visited in all before the rest is left out."""
+    first_slice: int = 64
+    """Owners' objects in the first slice; later ones follow ``slice_ms``."""
+    largest_slice: int = 4096
 
 
 class Picture:
@@ -77,10 +79,14 @@ class Picture:
     ) -> None:
         self.rows = rows
         self.cost = cost
+        self.recorded: set[int] = set()
+        """Ids of the objects of the owner that was asked for."""
         self._parents = parents
         self._own: dict[int, dict[tuple[str, str], list[int]]] = {}
         for owner, kind, holder, count, size, waste in buffers:
-            sums = self._own.setdefault(owner, {}).setdefault((_type_name(kind), HOLDERS[holder - 1]), [0, 0, 0])
+            sums = self._own.setdefault(owner, {}).setdefault(
+                (type_name(kind), HOLDERS[holder - 1]), [0, 0, 0]
+            )
             for at, figure in enumerate((count, size, waste)):
                 sums[at] += figure
         self._summed = False
@@ -111,20 +117,39 @@ def fallback_reason() -> str:
     return _reason
 
 
-def measure(tree: OwnerTree, budget: Budget | None = None, *, engine: str | None = None) -> Picture:
+def measure(
+    tree: OwnerTree,
+    budget: Budget | None = None,
+    *,
+    engine: str | None = None,
+    record: int | None = None,
+    record_limit: int = 200_000,
+) -> Picture:
     """Who would free what. Call it from a thread of its own, never from the loop it looks at.
 
     Cost: about 100 ns an object natively, in pauses of ``budget.slice_ms``; some forty times that
     without the C module. Keeps nothing once it has returned. ``engine`` picks one of the two.
+    ``record`` names an owner whose objects' ids, and those of the owners below it, are listed in the
+    picture's ``recorded`` (at most ``record_limit``).
     """
     chosen = engine or engine_name()
     if chosen == "native":
         if _native is None:
             raise RuntimeError(_reason)
-        return _Measurement(tree, budget or Budget(), _native.Walk, chosen, _directly).run()
-    from diag.agent.heap.fallback import Walk
+        measurement = _Measurement(tree, budget or Budget(), _native.Walk, chosen, _directly)
+    else:
+        from diag.agent.heap.fallback import Walk
 
-    return _Measurement(tree, budget or Budget(), Walk, chosen, _holding_still(tree)).run()
+        measurement = _Measurement(tree, budget or Budget(), Walk, chosen, _holding_still(tree))
+    if record is not None:
+        measurement.walk.record(record, record_limit)
+    return measurement.run()
+
+
+def frame_locals(coroutine: object) -> list[tuple[str, object]]:
+    """A suspended coroutine's or generator's local variables, without making a frame or a dict of it
+    (``f_locals`` would, and keep them alive). Empty where the C module is missing."""
+    return _native.frame_locals(coroutine) if _native is not None else []
 
 
 class _Measurement:
@@ -147,14 +172,15 @@ class _Measurement:
         seen: set[int] = set()
         for index in tree.depth_first():
             for root in tree.nodes[index].roots:
-                if id(root) not in seen:
-                    seen.add(id(root))
-                    roots.append(root)
-                    owners.append(index)
+                for each in _with_coroutine(root):
+                    if id(each) not in seen:
+                        seen.add(id(each))
+                        roots.append(each)
+                        owners.append(index)
         self.n_roots = len(roots)
         handles = list(_loop_handles(self.loops))
         self.n_handles = len(handles)
-        self.walk = walk(self.parents, roots, owners, handles, _holder_types(), tree.loop_node)
+        self.walk = walk(self.parents, roots, owners, handles, holder_types(), tree.loop_node)
 
     def run(self) -> Picture:
         started = time.perf_counter()
@@ -163,9 +189,10 @@ class _Measurement:
             self._timed(self._mark_known)
             self._index_handles()
             self._walk_roots()
-            if not self._timed(lambda: self.walk.finish(self._seconds())):
+            if not self._timed(partial(self.walk.finish, self._seconds())):
                 self._cut("what several tasks share took longer than the longest pause allowed")
             rows, buffers, visited = self.walk.results()
+            recorded = self.walk.recorded()
         finally:
             kept = self.walk.close()
             self._let_go(kept)
@@ -179,7 +206,9 @@ class _Measurement:
             complete=not self.notes,
             note="; ".join(dict.fromkeys(self.notes)),
         )
-        return Picture([Row._make(row) for row in rows], buffers, self.parents, cost)
+        picture = Picture([Row._make(row) for row in rows], buffers, self.parents, cost)
+        picture.recorded = recorded
+        return picture
 
     def _seconds(self) -> float:
         # What was walked must be added up as well, which takes about as long again.
@@ -203,10 +232,10 @@ class _Measurement:
         return answer
 
     def _mark_known(self) -> None:
-        namespace = types.ModuleType.__dict__["__dict__"].__get__
+        namespace: Any = types.ModuleType.__dict__["__dict__"]  # a lazy module's own lookup would load it
         for module in list(sys.modules.values()):
             if issubclass(type(module), types.ModuleType):
-                self.walk.add_globals(namespace(module))
+                self.walk.add_globals(namespace.__get__(module))
         for loop in self.loops:
             self.walk.add_stop(loop)
 
@@ -214,24 +243,24 @@ class _Measurement:
         size, at = 256, 0
         while at < self.n_handles:
             upto = min(at + size, self.n_handles)
-            if not self._timed(lambda a=at, b=upto: self.walk.index_handles(a, b, self._seconds())):
+            if not self._timed(partial(self.walk.index_handles, at, upto, self._seconds())):
                 self._cut("the event loop's timers and handles")
             at = upto
             size = _resized(size, self.held * 1e3, self.budget.slice_ms, 16, 8192)
         self.walk.sort_handles()
 
     def _walk_roots(self) -> None:
-        size, at = 64, 0
+        size, at = self.budget.first_slice, 0
         while at < self.n_roots:
             upto = min(at + size, self.n_roots)
-            complete = self._timed(lambda a=at, b=upto: self.walk.walk(a, b, self._seconds()))
+            complete = self._timed(partial(self.walk.walk, at, upto, self._seconds()))
             if not complete and upto - at > 1:
                 size = (upto - at) // 2
                 continue
             if not complete:
                 self._cut("one task holds more than can be walked in the longest pause allowed")
             at = upto
-            size = _resized(size, self.held * 1e3, self.budget.slice_ms, 1, 4096)
+            size = _resized(size, self.held * 1e3, self.budget.slice_ms, 1, self.budget.largest_slice)
 
     def _let_go(self, kept: list[object]) -> None:
         """The last reference may run a destructor: that belongs to the loop's thread, not to ours."""
@@ -244,19 +273,29 @@ class _Measurement:
         kept.clear()
 
 
+def _with_coroutine(root: object) -> tuple[object, ...]:
+    """A task and its coroutine: when the task ends, the coroutine's frame is cleared no matter who else
+    still refers to the coroutine object."""
+    if issubclass(type(root), asyncio.Task):
+        coroutine: object = asyncio.Task.get_coro(cast("asyncio.Task[Any]", root))
+        if coroutine is not None:
+            return root, coroutine
+    return (root,)
+
+
 def _resized(size: int, took_ms: float, aim_ms: float, least: int, most: int) -> int:
     factor = min(2.0, max(0.25, aim_ms / max(took_ms, 0.001)))
     return max(least, min(most, int(size * factor)))
 
 
-def _type_name(kind: type) -> str:
+def type_name(kind: type) -> str:
     """``bytes`` or ``numpy.ndarray``: read from the type, never by asking the object."""
     name = type.__dict__["__qualname__"].__get__(kind)
     module = type.__dict__["__module__"].__get__(kind)
     return name if module == "builtins" or not isinstance(module, str) else f"{module}.{name}"
 
 
-def _holder_types() -> list[tuple[type, int]]:
+def holder_types() -> list[tuple[type, int]]:
     """Classes known to be queues or transports, of modules the target has loaded anyway."""
     known = (
         ("asyncio.queues", "Queue", 3),

@@ -26,14 +26,15 @@ TOP, NONE, LOOP = 0, -1, -2
 BARRIER, STOP, EXPANDED, SOFT, UNRESOLVED, PENDING, READY, LEAF = (1 << n for n in range(8))
 _HOLDER_NUMBERS = {"locals": 1, "registry": 2, "queue": 3, "transport": 4}
 _TRANSPORT = 4
+_HAVE_GC = 1 << 14
 _IMMORTAL = 1 << 31  # 3.12+: nobody's reference count ever falls to nothing
 _FIRST_ROOT_OF_NONE = sys.maxsize
 
 _getrefcount = sys.getrefcount
 _namespace = type.__dict__["__dict__"].__get__
 _mro = type.__dict__["__mro__"].__get__
-_view_base = memoryview.obj.__get__  # type: ignore[attr-defined]
-_managed_buffer = type(gc.get_referents(memoryview(b""))[0])
+_view_base = memoryview.obj.__get__
+managed_buffer = type(gc.get_referents(memoryview(b""))[0])
 
 
 class _Kind:
@@ -46,18 +47,24 @@ class _Kind:
         self.type = kind
         self.stop = types.ModuleType in mro or kind is types.CodeType
         self.view = kind is memoryview
-        self.managed_buffer = kind is _managed_buffer
+        self.managed_buffer = kind is managed_buffer
         self.function = kind is types.FunctionType
-        self.tracked = bool(kind.__flags__ & (1 << 14))
+        self.tracked = bool(kind.__flags__ & _HAVE_GC)
         self.buffer = not self.view and not self.managed_buffer and _exports_buffer(kind)
-        self.holder = 0
-        for base in mro:
-            named = _namespace(base).get("__diag_holder__")
-            if named is not None:
-                self.holder = _HOLDER_NUMBERS.get(named, 0) if type(named) is str else 0
-                break
-        if not self.holder:
-            self.holder = next((number for base, number in holder_types if base in mro), 0)
+        self.holder = holder_of(kind, holder_types)
+
+
+def holder_of(kind: type, holder_types: list[tuple[type, int]]) -> int:
+    """Which holder instances of this type are by themselves: 1 to 4, or 0 for none."""
+    mro = _mro(kind)
+    for base in mro:
+        named = _namespace(base).get("__diag_holder__")
+        if named is not None:
+            number = _HOLDER_NUMBERS.get(named, 0) if type(named) is str else 0
+            if number:
+                return number
+            break
+    return next((number for base, number in holder_types if base in mro), 0)
 
 
 def _exports_buffer(kind: type) -> bool:
@@ -121,6 +128,9 @@ class Walk:
         self.visited = 0
         self.sums = [[0] * 10 for _ in parents]  # own loop objects shared buffer waste holders(4)
         self.buffers: dict[tuple[int, type, int], list[int]] = {}
+        self.recorded_owner, self.record_limit = -1, 0
+        self.record_ids: set[int] = set()
+        self.globals_kinds: dict[type, bool] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -142,12 +152,16 @@ class Walk:
     # -- before the walk
 
     def add_globals(self, namespace: dict[str, object]) -> None:
+        kinds = self.globals_kinds
         self.stops.add(id(namespace))
         for value in list(namespace.values()):
             kind = type(value)
-            if kind.__flags__ & (1 << 14) and not issubclass(kind, type) and id(value) not in self.barriers:
+            stops = kinds.get(kind)
+            if stops is None:
+                stops = kinds[kind] = bool(kind.__flags__ & _HAVE_GC) and not issubclass(kind, type)
+            if stops:
                 self.stops.add(id(value))
-        self.stops -= self.handle_count.keys()
+        self.stops -= self.handle_count.keys()  # a barrier is looked up before a stop
 
     def add_stop(self, op: object) -> None:
         self.stops.add(id(op))
@@ -156,16 +170,14 @@ class Walk:
         deadline = time.monotonic() + seconds
         complete = True
         for position in range(lo, min(hi, len(self.handles))):
-            handle = self.handles[position]
-            if id(handle) not in self.handle_count:
+            if id(self.handles[position]) not in self.handle_count:
                 continue
             if time.monotonic() >= deadline:
                 return False
             self._start(0, len(self.roots), deadline)
-            first = self._node(handle)
+            first = self._node(self.handles[position])
             self._count_references(first)
             self.label[first], self.holder[first] = LOOP, 1
-            del handle
             self._expand(first)
             self._settle()
             complete &= not self.cut
@@ -225,11 +237,17 @@ class Walk:
         for index in range(len(sums) - 1, 0, -1):
             parent = self.parents[index]
             retained[parent] += retained[index]
-            for column in range(1, 10):
+            for column in (1, 2, 4, 5, 6, 7, 8, 9):
                 sums[parent][column] += sums[index][column]
         rows = [(row[0], kept, *row[1:]) for row, kept in zip(sums, retained)]  # noqa: B905
         buffers = [(*key, *values) for key, values in self.buffers.items()]
         return rows, buffers, self.visited  # type: ignore[return-value]
+
+    def record(self, owner: int, limit: int) -> None:
+        self.recorded_owner, self.record_limit = owner, limit
+
+    def recorded(self) -> set[int]:
+        return self.record_ids
 
     def close(self) -> list[object]:
         kept = [entry[0] for entry in self.boundary.values()]
@@ -307,8 +325,13 @@ class Walk:
             self.flags[i] |= PENDING
             self.pending.append(i)
 
-    def _merge(self, source_label: int, source_soft: bool, i: int) -> None:
-        label, soft = self.label[i], self.flags[i] & SOFT
+    def _merge(self, source_label: int, source_soft: bool, source_holder: int, i: int) -> None:
+        label, soft, holder = self.label[i], self.flags[i] & SOFT, self.holder[i]
+        if source_label != LOOP or label < 0:
+            # in the queue is what only the queue leads to: any shorter-lived way in wins
+            if not holder or (label < 0 and source_label >= 0) or source_holder < holder:
+                holder = source_holder
+            holder = self.kind[i].holder or holder
         if source_label == LOOP:
             if label == NONE:
                 label = LOOP
@@ -317,8 +340,9 @@ class Walk:
             label = self._common(label, source_label)
             if source_soft:
                 soft = SOFT
-        if label != self.label[i] or soft != self.flags[i] & SOFT:
+        if label != self.label[i] or soft != self.flags[i] & SOFT or holder != self.holder[i]:
             self.label[i] = label
+            self.holder[i] = holder
             self.flags[i] |= soft
             self._changed(i)
 
@@ -353,16 +377,14 @@ class Walk:
         label, holder, from_view = self.label[i], self.holder[i], self.kind[i].managed_buffer
         soft = bool(self.flags[i] & SOFT) and not self.flags[i] & BARRIER
         for j in edges:
-            if not self.holder[j]:
-                self.holder[j] = self.kind[j].holder or holder
             self.found[j] += 1
             self.view_found[j] += from_view
-            self._merge(label, soft, j)
-            if self.found[j] >= self.count[j]:
-                if not self.flags[j] & (EXPANDED | READY | LEAF) and self.label[j] != TOP:
-                    self.ready.append(j)
-                    self.flags[j] |= READY
-            elif label > 0 and self.seen_by[j] != label:
+            self._merge(label, soft, holder, j)
+            explained = self.found[j] >= self.count[j]
+            if explained and not self.flags[j] & (EXPANDED | READY | LEAF) and self.label[j] != TOP:
+                self.ready.append(j)
+                self.flags[j] |= READY
+            if label > 0 and self.seen_by[j] != label and (not explained or self.label[j] != label):
                 self.shared.append((j, label))
                 self.seen_by[j] = label
 
@@ -372,7 +394,7 @@ class Walk:
             self.flags[i] &= ~PENDING
             soft = bool(self.flags[i] & SOFT) and not self.flags[i] & BARRIER
             for j in self._edges(i, add=False):
-                self._merge(self.label[i], soft, j)
+                self._merge(self.label[i], soft, self.holder[i], j)
 
     def _can_wait_for_a_cycle(self, i: int) -> bool:
         if self.flags[i] & (EXPANDED | LEAF | BARRIER | STOP):
@@ -386,11 +408,7 @@ class Walk:
         if not self.soft_ready or not self.soft:
             return False
         for i in range(len(self.ops)):
-            if (
-                self.flags[i] & (BARRIER | STOP)
-                or self.label[i] <= 0
-                or self.found[i] >= self.count[i]
-            ):
+            if self.flags[i] & (BARRIER | STOP) or self.label[i] <= 0 or self.found[i] >= self.count[i]:
                 continue
             key = id(self.ops[i])
             at = bisect_left(self.soft, (key, -1, -1))
@@ -469,10 +487,14 @@ class Walk:
 
     def _keep_boundary(self, i: int) -> None:
         key = id(self.ops[i])
+        ours = key in self.boundary  # our reference was counted when the node was made
+        if self.found[i] <= ours:
+            return
         kept = self.boundary.setdefault(key, [self.ops[i], 0, 0, NONE, self.holder[i], 0])
-        kept[1] += self.found[i]
+        kept[1] += self.found[i] - ours
         kept[2] += self.view_found[i]
         kept[3] = self._common(kept[3], self.label[i])
+        kept[4] = min(kept[4], self.holder[i])
         kept[5] |= self.flags[i] & SOFT
 
     def _bytes(self, i: int) -> int:
@@ -491,7 +513,11 @@ class Walk:
             flags = self.flags[i]
             if not last and self._goes_to_boundary(i):
                 self._keep_boundary(i)
-            if flags & (UNRESOLVED | STOP) or (self.label[i] == LOOP and not count_loop):
+            if flags & (UNRESOLVED | STOP):
+                continue
+            if not last and self.boundary and id(self.ops[i]) in self.boundary:
+                self.boundary[id(self.ops[i])][3] = TOP  # it moved between slices: count it once, here
+            if self.label[i] == LOOP and not count_loop:
                 continue
             kind = self.kind[i]
             if kind.view and not flags & BARRIER:
@@ -507,14 +533,25 @@ class Walk:
             row[5 + holder] += size
             if flags & SOFT and not flags & BARRIER:
                 row[1] += size
+            if (
+                self.recorded_owner >= 0
+                and len(self.record_ids) < self.record_limit
+                and self._common(owner, self.recorded_owner) == self.recorded_owner
+            ):
+                self.record_ids.add(id(self.ops[i]))
             if kind.buffer:
                 row[4] += size
                 entry = self.buffers.setdefault((owner, kind.type, holder), [0, 0, 0])
                 entry[0] += 1
                 entry[1] += size
         for i, owner in self.shared:
-            if self.flags[i] & UNRESOLVED or self.label[i] == TOP:
-                self.sums[owner][3] += self._bytes(i)
+            shared_by = TOP if self.flags[i] & UNRESOLVED else self.label[i]
+            if shared_by == owner:
+                continue
+            size, up = self._bytes(i), owner
+            while up > 0 and up != shared_by:
+                self.sums[up][3] += size
+                up = self.parents[up]
         self._add_views(sorted(views), last)
         complete = not self.cut
         self._clear()

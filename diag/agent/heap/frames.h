@@ -15,6 +15,16 @@ static int visit_some(PyObject **slots, int n, visitproc visit, void *arg)
     return 0;
 }
 
+static int append_named(PyObject *list, PyObject *name, PyObject *value)
+{
+    PyObject *pair = value && name ? PyTuple_Pack(2, name, value) : NULL;
+    if (!pair)
+        return value && name ? -1 : 0;
+    int failed = PyList_Append(list, pair);
+    Py_DECREF(pair);
+    return failed;
+}
+
 #if PY_VERSION_HEX >= 0x030B0000
 
 static int generator_is_executing(PyObject *op)
@@ -48,6 +58,23 @@ static int frame_slots(_PyInterpreterFrame *frame)
     return frame->stacktop >= 0 ? frame->stacktop : ((PyCodeObject *)code)->co_nlocalsplus;
 }
 
+static int name_locals(PyObject *op, PyObject *list)
+{
+    PyGenObject *gen = (PyGenObject *)op;
+    if (gen->gi_frame_state >= FRAME_CLEARED)
+        return 0;
+    _PyInterpreterFrame *own = (_PyInterpreterFrame *)gen->gi_iframe;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyCodeObject *code = (PyCodeObject *)own->f_executable;
+#else
+    PyCodeObject *code = own->f_code;
+#endif
+    for (int i = 0; i < code->co_nlocalsplus; i++)
+        if (append_named(list, PyTuple_GET_ITEM(code->co_localsplusnames, i), own->localsplus[i]))
+            return -1;
+    return 0;
+}
+
 static int visit_executing(PyObject *op, visitproc visit, void *arg)
 {
     _PyInterpreterFrame *own = (_PyInterpreterFrame *)((PyGenObject *)op)->gi_iframe;
@@ -70,12 +97,33 @@ static int visit_executing(PyObject *op, visitproc visit, void *arg)
     return own->stacktop >= 0 ? 0 : visit_some(own->localsplus, frame_slots(own), visit, arg);
 }
 
-#else /* 3.10: tp_traverse shows the locals of a running frame; its callees are the frames above it */
+#else /* 3.10: frames are objects; that of a running generator is held by the C stack as well */
 
 static int generator_is_executing(PyObject *op)
 {
     PyFrameObject *frame = ((PyGenObject *)op)->gi_frame;
     return frame && frame->f_state == FRAME_EXECUTING;
+}
+
+static int name_locals(PyObject *op, PyObject *list)
+{
+    PyFrameObject *own = Py_IS_TYPE(op, &PyFrame_Type) ? (PyFrameObject *)op : ((PyGenObject *)op)->gi_frame;
+    if (!own)
+        return 0;
+    PyObject *names[] = {own->f_code->co_varnames, own->f_code->co_cellvars, own->f_code->co_freevars};
+    PyObject **slot = own->f_localsplus;
+    for (int k = 0; k < 3; k++)
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names[k]); i++, slot++)
+            if (append_named(list, PyTuple_GET_ITEM(names[k], i), *slot))
+                return -1;
+    return 0;
+}
+
+static int frame_slots(PyFrameObject *frame)
+{
+    PyCodeObject *code = frame->f_code;
+    return code->co_nlocals + (int)PyTuple_GET_SIZE(code->co_cellvars)
+        + (int)PyTuple_GET_SIZE(code->co_freevars);
 }
 
 static int visit_executing(PyObject *op, visitproc visit, void *arg)
@@ -92,15 +140,12 @@ static int visit_executing(PyObject *op, visitproc visit, void *arg)
         if (!frame)
             continue;
         for (frame = first; frame && frame != own; frame = frame->f_back) {
-            PyCodeObject *code = frame->f_code;
-            int n = code->co_nlocals + (int)PyTuple_GET_SIZE(code->co_cellvars)
-                + (int)PyTuple_GET_SIZE(code->co_freevars);
-            if (visit_some(frame->f_localsplus, n, visit, arg))
+            if (visit_some(frame->f_localsplus, frame_slots(frame), visit, arg))
                 return -1;
         }
         break;
     }
-    return 0;
+    return visit_some(own->f_localsplus, frame_slots(own), visit, arg);
 }
 
 #endif

@@ -7,7 +7,7 @@
 #define DIAG_SIZES_H
 
 enum { T_STOP = 1, T_BUFFER = 2, T_VIEW = 4, T_MANAGED_BUFFER = 8, T_FUNCTION = 16, T_GENERATOR = 32,
-       T_FRAME = 64, T_INLINE_VALUES = 128, T_DICT = 256 };
+       T_FRAME = 64, T_INLINE_VALUES = 128, T_DICT = 256, T_INT = 512 };
 
 typedef struct {
     PyTypeObject *type;         /* strong */
@@ -84,6 +84,8 @@ static void type_info_fill(TypeInfo *info, PyTypeObject *type)
         info->flags |= T_FRAME;
     if (f & Py_TPFLAGS_DICT_SUBCLASS)
         info->flags |= T_DICT;
+    if (type == &PyLong_Type)
+        info->flags |= T_INT;
 }
 
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030D0000
@@ -103,7 +105,12 @@ static Py_ssize_t inline_values_bytes(PyObject *op)
 #if PY_VERSION_HEX >= 0x030D0000
     PyDictValues *values = _PyObject_InlineValues(op);
     Py_ssize_t capacity = values->capacity;
-    return ((capacity + 7) & ~(Py_ssize_t)7) + (capacity + 1) * (Py_ssize_t)sizeof(PyObject *);
+    Py_ssize_t bytes = ((capacity + 7) & ~(Py_ssize_t)7) + (capacity + 1) * (Py_ssize_t)sizeof(PyObject *);
+    /* A __dict__ that was asked for shares these values and is not shown by tp_traverse. */
+    PyDictObject *dict = _PyObject_ManagedDictPointer(op)->dict;
+    if (dict && values->valid && Py_REFCNT(dict) == 1)
+        bytes += (Py_ssize_t)sizeof(PyDictObject) + 16;
+    return bytes;
 #elif PY_VERSION_HEX >= 0x030C0000
     PyDictOrValues *slot = _PyObject_DictOrValuesPointer(op);
     PyDictKeysObject *keys = ((PyHeapTypeObject *)Py_TYPE(op))->ht_cached_keys;
@@ -137,6 +144,13 @@ static Py_ssize_t object_bytes(const TypeInfo *info, PyObject *op)
             bytes += (n < 0 ? -n : n) * info->type->tp_itemsize;
         }
     }
+#if PY_VERSION_HEX >= 0x030B0000
+    if ((info->flags & T_INT) && bytes < (Py_ssize_t)sizeof(PyLongObject))
+        bytes = sizeof(PyLongObject); /* allocated whole; __sizeof__ leaves out the padding */
+#else
+    if (info->flags & T_FRAME)
+        bytes += sizeof(PyObject *); /* __sizeof__ takes the first slot off, the allocation does not */
+#endif
     if (info->flags & T_INLINE_VALUES)
         bytes += inline_values_bytes(op);
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030D0000

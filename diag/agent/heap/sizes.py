@@ -34,7 +34,7 @@ def _c_sizeof(kind: type) -> Callable[[Any], int]:
     for base in _mro(kind):
         found = _namespace(base).get("__sizeof__")
         if type(found) is types.MethodDescriptorType:
-            return found  # type: ignore[no-any-return]
+            return found
     return object.__sizeof__
 
 
@@ -62,8 +62,14 @@ def _inline_3_12(op: object) -> int:
 
 
 def _inline_3_13(op: object) -> int:
-    capacity = _word(id(op) + 16) & 0xFF
-    return ((capacity + 7) & ~7) + (capacity + 1) * 8
+    head = _word(id(op) + 16)
+    capacity, valid = head & 0xFF, head >> 24 & 0xFF
+    size = ((capacity + 7) & ~7) + (capacity + 1) * 8
+    # A __dict__ that was asked for shares these values and is not shown by tp_traverse.
+    shown = _word(id(op) - 24)
+    if shown and valid and _word(shown) == 1:
+        size += 48 + _GC_HEAD_BYTES
+    return size
 
 
 def _split_dict_prefix(op: object) -> int:
@@ -73,11 +79,20 @@ def _split_dict_prefix(op: object) -> int:
     return (_word(keys + 16) + _word(keys + 24) + 2 + 7) & ~7
 
 
+def _int_bytes(op: int) -> int:
+    """Allocated whole; ``__sizeof__`` leaves out the padding."""
+    return max(32, int.__sizeof__(op))
+
+
 def sizer(kind: type) -> Callable[[Any], int]:
     """A function that gives the bytes of one instance of ``kind``. Make it once a type."""
+    if kind is int and _VERSION >= (3, 11):
+        return _int_bytes
     base = _c_sizeof(kind)
     flags = kind.__flags__
     prefix = _GC_HEAD_BYTES if flags & _HAVE_GC else 0
+    if kind is types.FrameType and _VERSION == (3, 10):
+        prefix += 8  # __sizeof__ takes the first slot off, the allocation does not
     extra: Callable[[Any], int] | None = None
     if _VERSION >= (3, 12):
         prefix += 16 if flags & (_MANAGED_DICT | _MANAGED_WEAKREF) else 0
