@@ -12,7 +12,7 @@ from textual.binding import Binding
 from diag.wire.model import Owner
 from tui import evidence
 from tui.evidence import Finding
-from tui.keymap import EVERYWHERE, bindings
+from tui.keymap import EVERYWHERE, bindings, keys_of
 from tui.messages import Heard
 from tui.screens.help import FLOW, Help
 from tui.screens.journal import JournalScreen
@@ -25,6 +25,7 @@ from tui.source import Connect
 from tui.theme import THEME
 
 BEAT_S = 1.0
+_VIEW_ACTIONS = {key.action.removeprefix("app.").partition("(")[0] for key in keys_of(EVERYWHERE)}
 
 
 class Diagtop(App[int]):
@@ -46,7 +47,7 @@ class Diagtop(App[int]):
     DEFAULT_MODE = "tasks"
     BINDINGS = [  # noqa: RUF012
         *bindings(EVERYWHERE),
-        Binding("ctrl+c", "leave", "quit", show=False, priority=True),
+        Binding("ctrl+c", "leave_now", "quit", show=False, priority=True),
     ]
 
     def __init__(
@@ -223,3 +224,13 @@ class Diagtop(App[int]):
 
     def action_leave(self) -> None:
         self.exit(0)
+
+    def action_leave_now(self) -> None:
+        """Also out of a question and while text is typed."""
+        self.exit(0)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the views are not meant while a question is open or text is typed."""
+        if action in _VIEW_ACTIONS:
+            return isinstance(self.screen, LiveScreen) and not self.screen.typing
+        return super().check_action(action, parameters)

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import textual  # noqa: F401
     except ImportError:
         return _fail(USAGE, "the screens are not installed", "pip install 'diagtop[tui]'")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _has_terminal():
         return _fail(USAGE, "diagtop needs a terminal", "in scripts use: diag top TARGET --json")
     leave_with_the_terminal(sys.stdin.fileno())
     try:
@@ -79,6 +79,10 @@ def _pick() -> str | None:
     if len(found) == 1 and answering:
         return answering[0].path
     return Picker(prepared).run()
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _fail(code: int, message: str, hint: str = "") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from diag.wire.model import HOLDERS, Owner, Path, Why
@@ -49,7 +50,7 @@ def owner_lines(sample: Sample | None, owner: Owner, width: int = 78) -> list[Sp
         lines[-1].append((f" · own {own} · shared {shared} stays", "dim"))
     if owner.loop_bytes > NOTABLE * owner.retained_bytes:
         lines.append([("".ljust(LABEL), "dim"), (later(owner), "waste")])
-    return [*lines, _holders(owner, width), *_buffers(owner)]
+    return wrapped([*lines, _holders(owner, width), *_buffers(owner)], width)
 
 
 def more_lines(owner: Owner, width: int = 78) -> list[Spans]:
@@ -66,12 +67,35 @@ def more_lines(owner: Owner, width: int = 78) -> list[Spans]:
     for key, value in owner.info.items():
         if key not in ("strategy", "restarts", "state", "initial_call"):
             lines += _labelled(fmt.plain(key), fmt.plain(str(value)), width)
-    return [*lines, *_labelled("id", fmt.plain(owner.id), width)]
+    return wrapped([*lines, *_labelled("id", fmt.plain(owner.id), width)], width)
 
 
 def later(owner: Owner) -> str:
     """The part of the bytes that a plain stop does not free at once."""
     return f"{fmt.size(owner.loop_bytes)} of it only once its connection closes or timer ends"
+
+
+def wrapped(lines: Sequence[Spans], width: int) -> list[Spans]:
+    """The lines broken at spaces to ``width``; what does not fit goes on below the text, not below its
+    label. A word longer than that is left whole."""
+    done: list[Spans] = []
+    for line in lines:
+        if sum(len(text) for text, _ in line) <= width:
+            done.append(line)
+            continue
+        current: Spans = []
+        used = 0
+        for text, tone in line:
+            for word in re.findall(r" +|[^ ]+", text):
+                if used + len(word.rstrip()) > width and used > LABEL:
+                    done.append(current)
+                    current, used = [(" " * LABEL, "")], LABEL
+                    word = word.lstrip()
+                if word:
+                    current.append((word, tone))
+                    used += len(word)
+        done.append(current)
+    return done
 
 
 def _labelled(label: str, text: str, width: int) -> list[Spans]:

@@ -41,7 +41,7 @@ def finding(done: Done) -> Finding:
     if done.trimmed is not None:
         return trimmed(done.trimmed)
     if done.stopped is not None:
-        return stopped(done.stopped)
+        return stopped(done.stopped, done.victim)
     return Finding("")
 
 
@@ -65,12 +65,12 @@ def trimmed(result: Trimmed) -> Finding:
     return Finding(f"Trim gave {fmt.size(result.freed_bytes)} back: RSS {_rss(result)}.", "good")
 
 
-def stopped(result: Stopped) -> Finding:
+def stopped(result: Stopped, victim: str) -> Finding:
     verb = {"stop": "Stopped", "restart": "Restarted", "start": "Started", "cancel": "Cancelled"}.get(
         result.action, result.action
     )
     names = list(result.stopped)
-    what = f"{verb} {fmt.plain(names[0])}" if names else verb
+    what = f"{verb} {fmt.plain(victim)}"
     if len(names) > 1:
         what += f" +{len(names) - 1}"
     if result.action == "start":

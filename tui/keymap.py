@@ -42,7 +42,7 @@ KEYMAP: tuple[Key, ...] = (
     Key("f", "app.freeze", "freeze", "Hold the picture still; sampling goes on", EVERYWHERE, 7),
     Key("r", "app.refresh", "refresh", "Sample now, or try the connection again", EVERYWHERE),
     Key("question_mark", "app.help", "help", "This page", EVERYWHERE, 9),
-    Key("q,ctrl+c", "app.leave", "quit", "Leave diagtop; the target stays as it is", EVERYWHERE, 10),
+    Key("q", "app.leave", "quit", "Leave diagtop (^c too); the target stays as it is", EVERYWHERE, 10),
     Key("enter", "why", "why", "Details, and the paths that keep it alive", OWNERS, 1),
     Key("x", "stop", "stop", "Stop or cancel: asks first, with what goes and what comes back", OWNERS, 3),
     Key("R", "restart", "restart", "Restart; start an application that is stopped", OWNERS, 5),
@@ -94,9 +94,20 @@ def keys_of(*scopes: str) -> tuple[Key, ...]:
 
 
 def bindings(*scopes: str) -> list[BindingType]:
-    """Textual bindings for the scopes. Each has an id, so that keys can be remapped by it."""
+    """Textual bindings for the scopes. Each has an id, so that keys can be remapped by it.
+
+    All are handled before the focus gets the key, and so strictly one after the other: whoever types
+    ahead is understood, and ``j`` is over when ``x`` asks who is meant. Screens say with
+    ``check_action`` when a key is text instead."""
     return [
-        Binding(key.keys, key.action, key.label or key.help, show=False, id=f"{key.scope}.{key.action}")
+        Binding(
+            key.keys,
+            key.action,
+            key.label or key.help,
+            show=False,
+            priority=True,
+            id=f"{key.scope}.{key.action}",
+        )
         for key in keys_of(*scopes)
     ]
 

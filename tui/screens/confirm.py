@@ -146,11 +146,12 @@ class Confirm(ModalScreen[None]):
         if not below:
             return [("  takes along ", "dim"), ("nothing else", "")]
         at_least = "≥" if sample.table.total_owners > len(sample.table.owners) else ""
-        room = (self.query_one("#about").size.width or WIDTH) - len("  takes along 1,000:  and 1,000 more")
-        names: list[str] = []
-        for each in below:
-            name = fmt.middle(fmt.plain(each.name), 26)
-            if names and len(", ".join([*names, name])) > room:
+        room = (self.query_one("#about").size.width or WIDTH) - len("  takes along 1,000: ")
+        every = [fmt.middle(fmt.plain(each.name), 26) for each in below]
+        names = every[:1]
+        for name in every[1:]:
+            last = len(names) + 1 == len(every)
+            if len(", ".join([*names, name])) > (room if last else room - len(" and 1,000 more")):
                 break
             names.append(name)
         rest = f" and {len(below) - len(names):,} more" if len(below) > len(names) else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from tui.details import Spans
 from tui.keymap import EVERYWHERE
@@ -22,7 +23,7 @@ class LiveScreen(Screen[None]):
     VIEW = ""
     """Which of the views it is, for the heading."""
     SCOPES: ClassVar[tuple[str, ...]] = (EVERYWHERE,)
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 - Textual's own name and type
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (144, "-wide")]  # noqa: RUF012 - Textual's own name and type
     VERTICAL_BREAKPOINTS = [(0, "-short"), (18, "-normal"), (34, "-tall")]  # noqa: RUF012
 
     @property
@@ -34,6 +35,11 @@ class LiveScreen(Screen[None]):
         yield from self.body()
         yield Status()
         yield KeyBar(*self.SCOPES)
+
+    @property
+    def typing(self) -> bool:
+        """Whether keys are text now."""
+        return isinstance(self.focused, Input)
 
     def body(self) -> list[Widget]:
         raise NotImplementedError

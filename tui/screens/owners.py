@@ -12,7 +12,7 @@ from textual.widgets import Input
 from diag.wire.model import Owner
 from tui import format as fmt
 from tui.details import Spans
-from tui.keymap import EVERYWHERE, OWNERS, TREE, bindings
+from tui.keymap import EVERYWHERE, OWNERS, TREE, bindings, keys_of
 from tui.messages import Chosen, Moved
 from tui.screens.confirm import Confirm
 from tui.screens.live import LiveScreen
@@ -21,6 +21,8 @@ from tui.session import ORDERS, Sample
 from tui.view import Row, rank_rows, tree_rows
 from tui.widgets.detail import Detail
 from tui.widgets.grid import Column, Grid
+
+_OWNER_ACTIONS = {key.action for key in keys_of(OWNERS, TREE)}
 
 
 class OwnersScreen(LiveScreen):
@@ -94,6 +96,9 @@ class OwnersScreen(LiveScreen):
         message.stop()
         self.action_why()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action == "unfilter" or not (self.typing and action in _OWNER_ACTIONS)
+
     # -- keys ---------------------------------------------------------------------------------------
 
     def action_why(self) -> None:
@@ -142,7 +147,7 @@ class OwnersScreen(LiveScreen):
         line = self.query_one("#filter", Input)
         line.display = True
         line.value = self.pattern
-        line.focus()
+        self.set_focus(line)  # at once: the next key may be here already
 
     def action_unfilter(self) -> None:
         self._filter("")
@@ -155,11 +160,12 @@ class OwnersScreen(LiveScreen):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self._filter(event.value)
         self._close_filter()
 
     def _close_filter(self) -> None:
         self.query_one("#filter", Input).display = False
-        self.grid.focus()
+        self.set_focus(self.grid)
 
     def _filter(self, pattern: str) -> None:
         if pattern != self.pattern:

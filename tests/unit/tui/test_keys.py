@@ -76,7 +76,7 @@ async def test_enter_shows_details_and_paths_and_escape_comes_back() -> None:
 async def test_the_numbers_switch_views() -> None:
     async with face() as it:
         await it.press("2")
-        await it.sees(r"STRATEGY")
+        await it.sees(r"STRAT")
         assert it.app.current_mode == "supervisors"
         await it.press("9")
         await it.sees(r"VICTIM")
@@ -322,3 +322,31 @@ async def test_on_a_read_only_target_every_action_says_how_to_allow_it(key: str)
         await it.sees(r"Read-only")
         assert re.search(r"allow_actions", it.text)
         assert not [call for call in it.world.calls if call[0] in ("collect", "trim", "stop", "restart")]
+
+
+async def test_typing_ahead_is_understood() -> None:
+    async with face() as it:
+        for key in ("slash", *"gtxlobex"):
+            it.app.simulate_key(key)
+        await it.sees("No owner matches 'gtxlobex'")
+        await it.press("escape")
+        for key in ("j", "j", "x"):
+            it.app.simulate_key(key)
+        await it.sees("Stop this application")
+        await it.press("escape", "home")
+        for key in ("x", *"tgRq1"):
+            it.app.simulate_key(key)
+        await it.until(lambda: bool(it.app.screen.query("#name")), "the question")
+        await it.sees(r"tgRq1")
+        assert not [call for call in it.world.calls if call[0] in ("collect", "trim")], "all was text"
+
+
+async def test_the_keys_of_the_views_do_nothing_behind_a_question() -> None:
+    async with face() as it:
+        it.grid.move_to("task:heartbeat")
+        await it.press("x", "g", "t", "1", "2", "q", "R")
+        assert isinstance(it.app.screen, Confirm)
+        await it.press("escape")
+        assert it.app.is_running
+        assert not [call for call in it.world.calls if call[0] in ("collect", "trim")]
+        assert it.app.current_mode == "tasks"

@@ -31,7 +31,7 @@ async def test_everything_has_its_place_at_80_by_24() -> None:
 
 
 async def test_with_room_the_pane_stands_beside_the_table() -> None:
-    async with face(size=(130, 40)) as it:
+    async with face(size=(160, 40)) as it:
         assert re.search(r"NAME .*│ ▲ alcollect_client_sup:acme", it.lines[3])
         assert it.lines[4].startswith("▸▲ alcollect_client_sup:acme")
         assert "objects" in it.text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from diag.wire.model import Buffers, Collected, Cost, Hello, Memory, Owner, Path, Stopped, Table, Trimmed, Why
 from tests.unit.tui.fake import MB, TARGET, World, owner
-from tui.details import owner_lines, text_of, why_lines
+from tui.details import more_lines, owner_lines, text_of, why_lines
 from tui.evidence import collected, doing, finding, stopped, trimmed
 from tui.heading import heading, tabs
 from tui.session import Done, Link, Sample
@@ -132,12 +132,15 @@ def test_the_pane_gives_the_talk_s_facts_and_exact_bytes() -> None:
     assert "queue" not in text
 
 
-@given(st.integers(20, 200))
-def test_labelled_lines_of_the_pane_never_outgrow_it(width: int) -> None:
+@given(st.integers(30, 200))
+def test_no_line_of_the_pane_outgrows_it(width: int) -> None:
     above = tuple(f"sup{number}" for number in range(30))
+    kinds = tuple(Buffers("bytearray", "registry", 10**6, 10**12, 10**9) for _ in range(3))
     long = owner("n", initial_call="a.very.long.module.path." * 8, ancestors=above)
-    for line in owner_lines(None, long, width)[1:-3]:
-        assert len("".join(text for text, _ in line)) <= max(width, 20)
+    long = replace(long, buffers=kinds, info={"strategy": "one_for_one", "x": "y " * 50})
+    for line in [*owner_lines(None, long, width), *more_lines(long, width)]:
+        assert len("".join(text for text, _ in line).rstrip()) <= width
+    assert "".join(text_of(owner_lines(None, long, width)).split()).count("a.very.long.module.path.") == 8
 
 
 def test_bytes_that_need_a_closed_connection_are_said_apart() -> None:
@@ -172,13 +175,13 @@ def test_little_came_back_is_said_only_where_little_did() -> None:
 
 
 def test_a_stop_says_what_was_predicted_and_what_came_back() -> None:
-    good = stopped(Stopped("stop", ("a", "b", "c"), 100 * MB, 99 * MB, 500 * MB, 400 * MB))
+    good = stopped(Stopped("stop", ("a", "b", "c"), 100 * MB, 99 * MB, 500 * MB, 400 * MB), "a")
     assert good.text == "Stopped a +2: 100 MiB predicted, 99.0 MiB freed."
     assert good.next == "RSS 500 MiB → 400 MiB."
     assert good.tone == "good"
-    kept = stopped(Stopped("stop", ("a",), 100 * MB, 99 * MB, 500 * MB, 490 * MB))
+    kept = stopped(Stopped("stop", ("a",), 100 * MB, 99 * MB, 500 * MB, 490 * MB), "a")
     assert "t asks the C allocator for the rest" in kept.next
-    short = stopped(Stopped("cancel", ("a",), 100 * MB, 1_000, 5, 5, "still alive after 5 s"))
+    short = stopped(Stopped("cancel", ("a",), 100 * MB, 1_000, 5, 5, "still alive after 5 s"), "a")
     assert short.tone == "bad"
     assert "still alive after 5 s" in short.next
 
@@ -188,7 +191,7 @@ def test_every_other_end_has_its_sentence() -> None:
     assert finding(Done("trim", "", trimmed=Trimmed(5 * MB, 9 * MB, 4 * MB, 1))).tone == "good"
     assert finding(Done("stop", "x", error="no", hint="try y")).next == "try y"
     assert finding(Done("why", "x")).text == ""
-    assert finding(Done("start", "x", stopped=Stopped("start", ("x",), 0, 0, 1, 1))).text == "Started x."
+    assert finding(Done("start", "x", stopped=Stopped("start", (), 0, 0, 1, 1))).text == "Started x."
     assert doing("collect", "").text == "Collecting garbage …"
     assert doing("stop", "x").text == "Stopping x …"
 
