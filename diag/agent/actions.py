@@ -138,7 +138,7 @@ class Actions:
             finish_within_s=_left(deadline),
         )
         while not all(victim.ended() for victim in plan.victims) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            native.sleep(_POLL_S)
         if finished and any(victim.ended() and not victim.freed() for victim in plan.victims):
             self._let_go(plan, deadline)
         freed = self._settled(plan, allocated, finished)
@@ -178,7 +178,7 @@ class Actions:
             freed_all = all(victim.freed() for victim in plan.victims)
             if (freed_all and freed >= plan.predicted_bytes) or time.monotonic() > deadline or not finished:
                 return freed
-            time.sleep(_POLL_S)
+            native.sleep(_POLL_S)
 
 
 def _left(deadline: float) -> float:

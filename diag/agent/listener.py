@@ -12,8 +12,6 @@ import errno
 import functools
 import logging
 import os
-import selectors
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +19,8 @@ from typing import Any
 
 from diag.agent import native, onloop, sockets
 from diag.agent.journal import Caller
+from diag.agent.poller import Poller
+from diag.agent.sockets import Socket
 from diag.wire import frames, rpc
 from diag.wire.errors import (
     BUSY,
@@ -49,7 +49,7 @@ Handle = Callable[[rpc.Request, Caller, Callable[[], bool]], Any]
 class _Client:
     """One connection. It is read, or worked for, or written to: never two of these at once."""
 
-    def __init__(self, connection: socket.socket, caller: Caller) -> None:
+    def __init__(self, connection: Socket, caller: Caller) -> None:
         self.socket = connection
         self.caller = caller
         self.reader = frames.FrameReader(frames.MAX_REQUEST_BYTES)
@@ -64,11 +64,11 @@ class Listener:
     """Serves ``listener`` until ``close``. ``handle`` answers a request (any thread; raises RpcError);
     ``quick`` names the methods that may be answered in the listening thread itself."""
 
-    def __init__(self, listener: socket.socket, handle: Handle, quick: frozenset[str]) -> None:
+    def __init__(self, listener: Socket, handle: Handle, quick: frozenset[str]) -> None:
         self._listener = listener
         self._handle = handle
         self._quick = quick
-        self._selector = selectors.DefaultSelector()
+        self._poller: Poller[_Client | None] = Poller()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._clients: set[_Client] = set()
         self._answers: deque[tuple[_Client, bytes]] = deque()
@@ -80,8 +80,8 @@ class Listener:
 
     def start(self) -> None:
         """Begin to serve, in a thread of its own. Raises RuntimeError if none can be started."""
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._poller.add(self._listener.fileno(), None)
+        self._poller.add(self._wake_read, None)
         native.start_thread(self._run)
 
     def close(self, grace_s: float) -> None:
@@ -97,7 +97,7 @@ class Listener:
         for client in list(self._clients):
             client.socket.close()
         self._listener.close()
-        self._selector.close()
+        self._poller.close()
         if self._wake_write >= 0:
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -116,13 +116,11 @@ class Listener:
     def _run(self) -> None:
         try:
             while not self._finished():
-                for key, _events in self._selector.select(self._timeout()):
-                    if key.fileobj is self._listener:
-                        self._accept()
-                    elif key.fileobj == self._wake_read:
-                        self._drain_wake()
-                    else:
-                        self._guarded(key.data)
+                for client in self._poller.wait(self._timeout()):
+                    if client is not None:
+                        self._guarded(client)
+                self._drain_wake()
+                self._accept()
                 self._deliver()
                 self._check_deadlines()
         except Exception as error:
@@ -151,7 +149,7 @@ class Listener:
         for client in list(self._clients):
             self._drop(client)
         self._listener.close()
-        self._selector.close()
+        self._poller.close()
         with self._wake_lock:
             os.close(self._wake_write)
             self._wake_write = -1
@@ -167,21 +165,24 @@ class Listener:
     # Accepting
 
     def _accept(self) -> None:
+        if self._accept_again_at is not None:
+            return
         try:
-            connection, _ = self._listener.accept()
+            connection = sockets.accept(self._listener)
+        except BlockingIOError:
+            return
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 # The target is out of descriptors: leave it what it has, and do not spin.
                 self._stop_accepting(time.monotonic() + _ACCEPT_PAUSE_S)
             return
-        connection.setblocking(False)
         try:
             client = _Client(connection, sockets.caller(connection))
         except OSError:
             connection.close()
             return
         self._clients.add(client)
-        self._selector.register(connection, selectors.EVENT_READ, client)
+        self._poller.add(connection.fileno(), client)
         if client.caller.uid not in (0, os.geteuid()):
             log.warning("refused a caller: uid=%d pid=%d", client.caller.uid, client.caller.pid)
             self._say_goodbye(
@@ -200,7 +201,7 @@ class Listener:
 
     def _stop_accepting(self, until: float) -> None:
         if self._accept_again_at is None:
-            self._selector.unregister(self._listener)
+            self._poller.remove(self._listener.fileno())
         self._accept_again_at = until
 
     # Reading
@@ -257,12 +258,12 @@ class Listener:
             self._send(client, self._answer(request, client))
             return
         client.working = True
-        self._selector.unregister(client.socket)
+        self._poller.remove(client.socket.fileno())
         try:
             native.start_thread(self._work, client, request)
         except RuntimeError:
             client.working = False
-            self._selector.register(client.socket, selectors.EVENT_READ, client)
+            self._poller.add(client.socket.fileno(), client)
             full = RpcError(BUSY, "the target cannot start another thread", "try again later")
             self._send(client, frames.encode(rpc.failure(full, request.id)))
 
@@ -295,7 +296,7 @@ class Listener:
             if client not in self._clients:
                 continue
             client.working = False
-            self._selector.register(client.socket, selectors.EVENT_READ, client)
+            self._poller.add(client.socket.fileno(), client)
             try:
                 self._send(client, frame)
                 self._next_request(client)
@@ -311,17 +312,17 @@ class Listener:
         """Send what the socket takes. Raises OSError if the client is gone."""
         try:
             while client.out:
-                client.out = client.out[client.socket.send(client.out, socket.MSG_NOSIGNAL) :]
+                client.out = client.out[sockets.send(client.socket, client.out) :]
         except BlockingIOError:
             client.deadline = time.monotonic() + READ_WITHIN_S
-            self._selector.modify(client.socket, selectors.EVENT_WRITE, client)
+            self._poller.watch(client.socket.fileno(), writable=True)
             return
         client.deadline = None
         client.out = memoryview(b"")
         if client.last_words:
             self._drop(client)
             return
-        self._selector.modify(client.socket, selectors.EVENT_READ, client)
+        self._poller.watch(client.socket.fileno(), writable=False)
 
     def _say_goodbye(self, client: _Client, error: RpcError) -> None:
         client.last_words = True
@@ -336,7 +337,7 @@ class Listener:
         now = time.monotonic()
         if self._accept_again_at is not None and now >= self._accept_again_at:
             self._accept_again_at = None
-            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._poller.add(self._listener.fileno(), None)
         for client in list(self._clients):
             if client.deadline is None or now < client.deadline:
                 continue
@@ -353,8 +354,5 @@ class Listener:
         if client not in self._clients:
             return
         self._clients.discard(client)
-        try:
-            self._selector.unregister(client.socket)
-        except (KeyError, ValueError):  # not registered while it is worked for
-            pass
+        self._poller.remove(client.socket.fileno())
         client.socket.close()

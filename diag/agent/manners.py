@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from diag.agent import native
 
 _BREATH_S = 0.00005
 
@@ -21,7 +22,7 @@ _suspended = False
 def breathe() -> None:
     """Let whoever waits for the interpreter lock have it. Call it every half millisecond or so of work; a
     sleep of 0 would win the lock back at once. Takes about 0.1 ms."""
-    time.sleep(_BREATH_S)
+    native.sleep(_BREATH_S)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from diag.agent import native
 from diag.wire import model
 
 _NO_LIMIT_BYTES = 1 << 60
@@ -93,7 +93,7 @@ class _Allocators:
 
 
 _allocators: _Allocators | None = None
-_loading = threading.Lock()
+_loading = native.allocate_lock()
 
 
 def _load() -> _Allocators:

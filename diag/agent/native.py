@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import _thread
+import importlib
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 
-def _original(name: str) -> Any:
-    """A function of ``_thread`` as CPython made it: gevent's greenlets would run the agent on the very
-    thread that may be stuck."""
+def original(module: str, name: str) -> Any:
+    """Something of the standard library as CPython made it: gevent's version would run the agent as a
+    greenlet on the very thread that may be stuck."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None:
-        return monkey.get_original("_thread", name)
-    return getattr(_thread, name)
+        return monkey.get_original(module, name)
+    return getattr(importlib.import_module(module), name)
+
+
+def sleep(seconds: float) -> None:
+    """``time.sleep``."""
+    original("time", "sleep")(seconds)
 
 
 def start_thread(target: Callable[..., None], *args: object) -> None:
@@ -30,12 +36,12 @@ def start_thread(target: Callable[..., None], *args: object) -> None:
         finally:
             _forget_this_thread()
 
-    _original("start_new_thread")(run, ())
+    original("_thread", "start_new_thread")(run, ())
 
 
 def allocate_lock() -> Any:
     """A plain lock, as ``_thread.allocate_lock``."""
-    return _original("allocate_lock")()
+    return original("_thread", "allocate_lock")()
 
 
 def _forget_this_thread() -> None:

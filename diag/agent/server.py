@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 
-from diag.agent import sockets
+from diag.agent import native, sockets
 from diag.agent.listener import Listener
 from diag.agent.methods import QUICK, Methods, program_name
 
@@ -51,7 +50,7 @@ class AgentServer:
 
 
 _server: AgentServer | None = None
-_changing = threading.Lock()
+_changing = native.allocate_lock()
 
 
 def serve(
@@ -75,7 +74,7 @@ def _close_at_exit() -> None:
 def _after_fork_in_child() -> None:
     """The parent keeps its socket and thread; the child has neither, and may call ``serve`` for its own."""
     global _server, _changing
-    _changing = threading.Lock()
+    _changing = native.allocate_lock()
     inherited, _server = _server, None
     if inherited is not None:
         inherited._abandon()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-import socket
 import stat
 import struct
 
 from diag.agent.journal import Caller
 from diag.wire import places
 
+Socket = _socket.socket
+"""The C type itself: ``socket.socket`` may be gevent's."""
+
 _BACKLOG = 64
 _UCRED = struct.Struct("3i")
 
 
-def listen(socket_path: str | None) -> tuple[socket.socket, str]:
+def listen(socket_path: str | None) -> tuple[Socket, str]:
     """A listening non-blocking unix socket and its path. Raises OSError that says what to try next.
 
     Without a path: the first folder of ``places.folders`` that is ours, private and short enough."""
@@ -36,7 +39,7 @@ def listen(socket_path: str | None) -> tuple[socket.socket, str]:
     raise OSError("no place for diag's socket (" + "; ".join(problems) + "); name one with socket_path")
 
 
-def _bind(path: str) -> socket.socket:
+def _bind(path: str) -> Socket:
     length = len(os.fsencode(path))
     if length > places.MAX_PATH_BYTES:
         raise OSError(
@@ -46,7 +49,7 @@ def _bind(path: str) -> socket.socket:
             path,
         )
     _remove_dead(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         listener.bind(path)
@@ -67,21 +70,18 @@ def _remove_dead(path: str) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise FileExistsError(errno.EEXIST, "socket_path exists and is not a socket; name another", path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    probe = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
         probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            pass
-        except BlockingIOError:
-            raise _in_use(path) from None
-        else:
-            raise _in_use(path)
-    os.unlink(path)
-
-
-def _in_use(path: str) -> OSError:
-    return OSError(errno.EADDRINUSE, "another process answers on socket_path; name another", path)
+        probe.connect(path)
+    except (ConnectionRefusedError, FileNotFoundError):
+        os.unlink(path)
+        return
+    except BlockingIOError:
+        pass
+    finally:
+        probe.close()
+    raise OSError(errno.EADDRINUSE, "another process answers on socket_path; name another", path)
 
 
 def inode(path: str) -> tuple[int, int]:
@@ -99,18 +99,31 @@ def unlink(path: str, ours: tuple[int, int]) -> None:
         pass
 
 
-def vanished(connection: socket.socket) -> bool:
+def vanished(connection: Socket) -> bool:
     """Whether the other side has hung up. Takes nothing from the stream; any thread may ask."""
     try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        return connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
         return False
     except OSError:
         return True
 
 
-def caller(connection: socket.socket) -> Caller:
+def accept(listener: Socket) -> Socket:
+    """The next connection, non-blocking. Raises OSError, BlockingIOError if there is none."""
+    descriptor, _address = listener._accept()  # type: ignore[attr-defined]
+    connection = Socket(fileno=descriptor)
+    connection.setblocking(False)
+    return connection
+
+
+def send(connection: Socket, data: memoryview) -> int:
+    """How many bytes the socket took. Never a SIGPIPE, whatever the application does with that signal."""
+    return connection.send(data, _socket.MSG_NOSIGNAL)
+
+
+def caller(connection: Socket) -> Caller:
     """Who connected, as the kernel recorded it."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    raw = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _gid = _UCRED.unpack(raw)
     return Caller(uid, pid)

@@ -9,8 +9,9 @@ a dead identity, whatever lives at the address now.
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
+
+from diag.agent import native
 
 _serials = itertools.count(1)
 
@@ -20,7 +21,7 @@ class Identities:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[object], int]] = {}
-        self._lock = threading.Lock()
+        self._lock = native.allocate_lock()
         self._prune_at = 1024
 
     def of(self, value: object) -> str:

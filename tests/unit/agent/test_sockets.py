@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_socket_is_private_in_a_private_folder_and_carries_pid_and_start(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     listener, path = sockets.listen(None)
-    with listener:
+    with closing(listener):
         assert os.path.dirname(path) == str(tmp_path / "diag")
         assert stat.S_IMODE(os.stat(tmp_path / "diag").st_mode) == 0o700
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
@@ -86,7 +87,7 @@ def test_a_dead_socket_in_the_way_is_replaced_and_a_living_one_is_not(tmp_path: 
     dead.bind(path)
     dead.close()
     listener, _ = sockets.listen(path)
-    with listener, pytest.raises(OSError, match="another process answers"):
+    with closing(listener), pytest.raises(OSError, match="another process answers"):
         sockets.listen(path)
 
 
@@ -114,10 +115,9 @@ def test_the_kernel_says_who_called(tmp_path: Path) -> None:
     path = str(tmp_path / "s.sock")
     listener, _ = sockets.listen(path)
     code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({path!r}); s.recv(1)"
-    with listener, subprocess.Popen([sys.executable, "-c", code]) as child:
+    with closing(listener), subprocess.Popen([sys.executable, "-c", code]) as child:
         listener.settimeout(20)
-        connection, _ = listener.accept()
-        with connection:
+        with closing(sockets.accept(listener)) as connection:
             assert sockets.caller(connection) == sockets.Caller(UID, child.pid)
 
 
