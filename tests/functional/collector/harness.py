@@ -52,10 +52,10 @@ def wait_until(condition: Callable[[], T], what: str, patience_s: float = PATIEN
 def need_tool(name: str) -> str:
     """The path of an outside program; skips the test where it is missing, fails in CI."""
     path = shutil.which(name)
-    if path is None:
-        problem = f"{name} is not installed"
-        pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
-    return path
+    if path is not None:
+        return path
+    missing = pytest.fail if os.environ.get("CI") else pytest.skip
+    missing(f"{name} is not installed")
 
 
 def tcp(client: str | None, name: str = "", **options: Any) -> dict[str, Any]:

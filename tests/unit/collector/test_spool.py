@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.spool import format as segment_format
-from collector.spool import segment
 from collector.spool.directory import SpoolError, SpoolLock, probe
 from collector.spool.format import FRAME_HEADER_BYTES, HEADER_BYTES, FormatError
 from collector.spool.reader import Batch, Damage, scan, scan_client
@@ -154,7 +153,7 @@ def test_a_write_that_fails_leaves_no_damage_behind_and_can_be_repeated(
         return real(fd, data)
 
     real = os.write
-    monkeypatch.setattr(segment.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left"):
         out.write(BATCHES[1], 0)
     monkeypatch.undo()
