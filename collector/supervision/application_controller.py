@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from collector.supervision import application, reports
 from collector.supervision.application import ApplicationSpec, ApplicationType
 from collector.supervision.application_master import Started, StopApplication, run_master
-from collector.supervision.messages import send, send_exit, unlink, wait_ended
+from collector.supervision.messages import send, send_exit, wait_ended
 from collector.supervision.pid import Exited, Pid
 from collector.supervision.process import spawn
 from collector.supervision.reasons import NORMAL, SHUTDOWN, Reason
@@ -239,7 +239,6 @@ class Controller(Server):
     async def _stop_master(self, entry: Entry) -> None:
         master, entry.master, entry.running = entry.master, None, False
         if master is not None:
-            unlink(master)
             send(master, StopApplication())
             await wait_ended(master)
         entry.face.stopped()
@@ -269,8 +268,7 @@ class Controller(Server):
         for entry in self._latest_first():
             master, entry.running = entry.master, False
             if master is not None:
-                unlink(master)
-                send_exit(master, SHUTDOWN)
+                    send_exit(master, SHUTDOWN)
                 await wait_ended(master)
             entry.face.stopped()
             hooks.unregister(entry.face)

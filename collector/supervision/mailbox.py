@@ -105,11 +105,6 @@ class Mailbox:
                 return message
         return None
 
-    def discard(self, unwanted: Callable[[Any], bool]) -> None:
-        """Drop all messages that are unwanted. O(messages)."""
-        if any(unwanted(message) for message in self._items):
-            self._items = deque(message for message in self._items if not unwanted(message))
-
     def put_later(self, clock: Clock, delay_s: float, message: Any) -> MessageTimer:
         """Put ``message`` here after ``delay_s`` seconds."""
         timer = MessageTimer(self)

@@ -249,8 +249,7 @@ def ended(pid: Pid) -> None:
     links, pid._links = pid._links, {}
     monitors, pid._monitors = pid._monitors, {}
     waiters, pid._waiters = pid._waiters, {}
-    # Its own children first: they are on their way out before its supervisor starts it again.
-    for other in sorted(links, key=lambda other: other.parent is not pid):
+    for other in links:
         other._links.pop(pid, None)
         other._signal(pid, reason)
     for ref in monitors:

@@ -184,7 +184,7 @@ class Engine:
             return
         spec = self.table.dynamic
         running = [record.child for record in self.table if isinstance(record.child, Pid)]
-        for reason, pids in (await shut_down_all(running, spec, self.mailbox)).items():
+        for reason, pids in (await shut_down_all(running, spec)).items():
             reports.supervisor(self.pid.label, "shutdown_error", reason, spec.id, children=len(pids))
 
     async def _stop(self, records: Sequence[ChildRecord]) -> None:
@@ -195,7 +195,7 @@ class Engine:
 
     async def _stop_one(self, record: ChildRecord) -> None:
         if isinstance(record.child, Pid):
-            reason = await shut_down(record.child, record.spec, self.mailbox)
+            reason = await shut_down(record.child, record.spec)
             if reason is not None:
                 self._report("shutdown_error", reason, record)
 
@@ -213,7 +213,7 @@ class Engine:
         if isinstance(message, Exited):
             if message.pid is self.pid.parent:
                 return message.reason
-            record = self.table.of(message.pid)
+            record = self.table.of(message.pid)  # None for a child that was stopped meanwhile
             gives_up = record is not None and await self._child_ended(record, message.reason)
             return SHUTDOWN if gives_up else None
         if isinstance(message, _TryAgain):

@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from collector.supervision.mailbox import Mailbox
-from collector.supervision.messages import send_exit, unlink, wait_ended
-from collector.supervision.pid import Exited, Pid
+from collector.supervision.messages import send_exit, wait_ended
+from collector.supervision.pid import Pid
 from collector.supervision.reasons import KILL, KILLED, SHUTDOWN, Reason, is_clean
 from collector.supervision.spec import ChildSpec
 
 __all__ = ["shut_down", "shut_down_all"]
 
 
-async def shut_down(pid: Pid, spec: ChildSpec, mailbox: Mailbox) -> Reason | None:
-    """Stop one child and wait until it is gone. None if it went as told, else the reason it gave.
-
-    ``mailbox`` is the supervisor's: the exit of the child, if it is in there, is taken out.
-    """
+async def shut_down(pid: Pid, spec: ChildSpec) -> Reason | None:
+    """Stop one child and wait until it is gone. None if it went as told, else the reason it gave."""
     await _end([pid], spec)
-    _forget_exits([pid], mailbox)
     return _complaint(pid, spec)
 
 
-async def shut_down_all(pids: Sequence[Pid], spec: ChildSpec, mailbox: Mailbox) -> dict[Reason, list[Pid]]:
+async def shut_down_all(pids: Sequence[Pid], spec: ChildSpec) -> dict[Reason, list[Pid]]:
     """Stop dynamic children all at once; they share one timeout. Those that did not go as told, by reason."""
     await _end(pids, spec)
-    _forget_exits(pids, mailbox)
     complaints: dict[Reason, list[Pid]] = {}
     for pid in pids:
         reason = _complaint(pid, spec)
@@ -51,13 +45,6 @@ async def _end(pids: Sequence[Pid], spec: ChildSpec) -> None:
                 send_exit(pid, KILL)
     for pid in pids:
         await wait_ended(pid)
-
-
-def _forget_exits(pids: Sequence[Pid], mailbox: Mailbox) -> None:
-    for pid in pids:
-        unlink(pid)
-    gone = set(pids)
-    mailbox.discard(lambda message: isinstance(message, Exited) and message.pid in gone)
 
 
 def _complaint(pid: Pid, spec: ChildSpec) -> Reason | None:

@@ -11,6 +11,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -195,15 +196,19 @@ async def test_a_failing_start_leaves_nothing() -> None:
     assert dead(refs)
 
 
-async def test_a_message_is_free_once_it_was_handled_though_the_server_waits() -> None:
+@pytest.mark.parametrize("then", [None, sv.Timeout(1000)])
+async def test_a_message_is_free_once_it_was_handled_though_the_server_waits(then: Any) -> None:
     class Sink(sv.Server):
         async def handle_call(self, request: Any, from_: sv.From) -> Any:
-            return "thanks"
+            return sv.Reply("thanks", then)
+
+        async def handle_info(self, message: Any) -> Any:
+            return then
 
     pid = await sv.Server.start_link(Sink)
     assert pid is not None
     refs: list[weakref.ref[Any]] = []
-    for give in (sv.send, sv.call):
+    for give in (sv.send, sv.send, sv.call, sv.send):
         payload = Payload()
         refs.append(weakref.ref(payload))
         outcome = give(pid, payload)
@@ -332,11 +337,21 @@ async def test_the_loop_holds_no_message_for_a_process() -> None:
     ref = weakref.ref(payload)
     sv.send_after(1000, pid, payload)
     del payload
-    handles = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
-    reachable: list[Any] = []
-    for handle in handles:
-        reachable += [*(handle._args or ())]
-    assert not any(isinstance(thing, Payload) for thing in reachable)
+    todo: list[Any] = list(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]
+    assert todo
+    seen: set[int] = set()
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(
+            thing, (asyncio.Task, asyncio.AbstractEventLoop, type, ModuleType)
+        ):
+            continue
+        seen.add(id(thing))
+        assert not isinstance(thing, Payload)
+        todo += [
+            each for each in gc.get_referents(thing) if not (isinstance(each, dict) and "__name__" in each)
+        ]
+    del thing
     assert ref() is not None
     await sv.stop(pid)
     assert ref() is None

@@ -88,6 +88,30 @@ async def test_who_catches_its_cancellation_to_clean_up_still_ends_with_the_sign
     assert await sv.wait_ended(pid) == "shutdown"
 
 
+async def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first_but_kill_does() -> None:
+    go_on, cleaned = asyncio.Event(), []
+
+    async def tidy() -> None:
+        try:
+            await forever()
+        finally:
+            await go_on.wait()
+            cleaned.append("yes")
+
+    first, second = sv.spawn(tidy), sv.spawn(tidy)
+    await sv.settle()
+    for pid in (first, second):
+        sv.send_exit(pid, "shutdown")
+    await sv.settle()
+    sv.send_exit(first, "a_friend_died")
+    sv.send_exit(second, "kill")
+    await sv.settle()
+    assert (first.alive, second.exit_reason, cleaned) == (True, "killed", [])
+    go_on.set()
+    assert await sv.wait_ended(first) == "shutdown"
+    assert cleaned == ["yes"]
+
+
 async def test_who_traps_exits_gets_them_as_messages_except_kill() -> None:
     seen: list[Any] = []
 

@@ -154,6 +154,11 @@ def test_the_formatter_bounds_every_value_and_the_line() -> None:
     assert len(ReportFormatter("json").format(record(report={"a": "x" * 10**6}))) < 2000
 
 
+def test_a_long_value_does_not_push_out_those_after_it() -> None:
+    line = ReportFormatter().format(record(report={"long": "x" * 10_000, "last": 7}))
+    assert line.endswith("... last=7")
+
+
 def test_the_formatter_writes_json_for_machines() -> None:
     fields = json.loads(
         ReportFormatter("json").format(record(report={"event": "crash", "pid": 7, "why": "a b"}))

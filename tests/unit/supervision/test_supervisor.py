@@ -207,6 +207,16 @@ async def test_the_reports_of_a_crash_name_supervisor_child_and_reason(
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
+async def test_the_failing_child_is_not_reported_as_one_that_did_not_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await tree(sv.ChildSpec("a", Worker, name="a"), sv.ChildSpec("b", Worker), strategy="one_for_all")
+    await kill("a")
+    assert "child_terminated supervisor=sup child=a" in caplog.text
+    assert "shutdown_error" not in caplog.text
+    await sv.stop("sup")
+
+
 async def test_the_name_of_a_killed_supervisors_child_is_waited_for() -> None:
     class Lingers(sv.Server):
         trap_exit = True
@@ -333,6 +343,20 @@ async def test_a_delayed_child_can_be_terminated_restarted_and_deleted_by_hand(
     await sv.delete_child("sup", "a")
     await clock.advance(20)
     assert await children() == {}
+    await sv.stop("sup")
+
+
+async def test_a_delay_that_was_ended_by_hand_does_not_shorten_the_next(clock: sv.VirtualClock) -> None:
+    await tree(delayed(sv.FixedDelay(10)), intensity=0)
+    await kill("a")
+    await sv.terminate_child("sup", "a")
+    await sv.restart_child("sup", "a")
+    await clock.advance(9)
+    await kill("a")
+    await clock.advance(9)
+    assert await state() == "delayed"
+    await clock.advance(1)
+    assert await state() == "running"
     await sv.stop("sup")
 
 
