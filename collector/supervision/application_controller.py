@@ -268,7 +268,7 @@ class Controller(Server):
         for entry in self._latest_first():
             master, entry.running = entry.master, False
             if master is not None:
-                    send_exit(master, SHUTDOWN)
+                send_exit(master, SHUTDOWN)
                 await wait_ended(master)
             entry.face.stopped()
             hooks.unregister(entry.face)
