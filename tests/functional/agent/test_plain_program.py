@@ -101,9 +101,11 @@ def test_why_names_the_variable_that_holds_the_leak(target: Start) -> None:
     first = why["paths"][0]
     assert first["bytes"] == pytest.approx(LEAKED, rel=0.01)
     assert first["holder"] == "locals"
-    assert any("views" in step["edge"] for step in first["steps"]), first
     shown = running.diag("why", "leaky", "leaker").stdout
-    assert "views" in shown
+    with Connection(running.path) as connection:
+        if connection.hello().engine == "native":  # only it can read the names of a frame's variables
+            assert any("views" in step["edge"] for step in first["steps"]), first
+            assert "views" in shown
     assert "registered name" in shown
     gone = running.diag("why", "leaky", "nobody")
     assert gone.returncode == 3
