@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,7 +58,7 @@ def judge(folder: Path, scenarios: dict[str, list[Step]], *, goes_down: bool = F
         text=True,
         timeout=240,
         cwd=folder,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "ERL_CRASH_DUMP_SECONDS": "0"},
+        env={**os.environ, "HOME": str(folder), "ERL_CRASH_DUMP_SECONDS": "0"},
     )
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     finished = bool(lines) and lines[-1] == ["finished"]
