@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 .PHONY: demo test lint types bench clean
 
-$(STAMP): pyproject.toml diag/agent/heap/_heap.c
+$(STAMP): pyproject.toml $(wildcard diag/agent/heap/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "diagtop needs Python 3.10 or newer; call make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -14,77 +14,20 @@ from __future__ import annotations
 import gc
 import sys
 import time
-import types
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
+from diag.agent.heap.kinds import HAVE_GC, Kind, visible
 from diag.agent.heap.sizes import sizer
 
 TOP, NONE, LOOP = 0, -1, -2
 BARRIER, STOP, EXPANDED, SOFT, UNRESOLVED, PENDING, READY, LEAF = (1 << n for n in range(8))
-_HOLDER_NUMBERS = {"locals": 1, "registry": 2, "queue": 3, "transport": 4}
 _TRANSPORT = 4
-_HAVE_GC = 1 << 14
 _IMMORTAL = 1 << 31  # 3.12+: nobody's reference count ever falls to nothing
 _FIRST_ROOT_OF_NONE = sys.maxsize
 
 _getrefcount = sys.getrefcount
-_namespace = type.__dict__["__dict__"].__get__
-_mro = type.__dict__["__mro__"].__get__
-_view_base = memoryview.obj.__get__
-managed_buffer = type(gc.get_referents(memoryview(b""))[0])
-
-
-class _Kind:
-    """What is known of one type."""
-
-    __slots__ = ("buffer", "function", "holder", "managed_buffer", "stop", "tracked", "type", "view")
-
-    def __init__(self, kind: type, holder_types: list[tuple[type, int]]) -> None:
-        mro = _mro(kind)
-        self.type = kind
-        self.stop = types.ModuleType in mro or kind is types.CodeType
-        self.view = kind is memoryview
-        self.managed_buffer = kind is managed_buffer
-        self.function = kind is types.FunctionType
-        self.tracked = bool(kind.__flags__ & _HAVE_GC)
-        self.buffer = not self.view and not self.managed_buffer and _exports_buffer(kind)
-        self.holder = holder_of(kind, holder_types)
-
-
-def holder_of(kind: type, holder_types: list[tuple[type, int]]) -> int:
-    """Which holder instances of this type are by themselves: 1 to 4, or 0 for none."""
-    mro = _mro(kind)
-    for base in mro:
-        named = _namespace(base).get("__diag_holder__")
-        if named is not None:
-            number = _HOLDER_NUMBERS.get(named, 0) if type(named) is str else 0
-            if number:
-                return number
-            break
-    return next((number for base, number in holder_types if base in mro), 0)
-
-
-def _exports_buffer(kind: type) -> bool:
-    """Whether the type fills CPython's buffer slot; ``__buffer__`` says so only from 3.12 on."""
-    if sys.version_info >= (3, 12):
-        return any("__buffer__" in _namespace(base) for base in _mro(kind))
-    return any(base in _BUFFER_TYPES for base in _mro(kind)) or _slot(kind)
-
-
-_BUFFER_TYPES: tuple[type, ...] = (bytes, bytearray, array)
-_AS_BUFFER_OFFSET = 160  # PyTypeObject.tp_as_buffer on 64-bit CPython 3.10 and 3.11
-
-
-def _slot(kind: type) -> bool:
-    import ctypes
-
-    if ctypes.sizeof(ctypes.c_void_p) != 8:
-        return False
-    table = ctypes.c_size_t.from_address(id(kind) + _AS_BUFFER_OFFSET).value
-    return bool(table and ctypes.c_size_t.from_address(table).value)
 
 
 class Walk:
@@ -119,12 +62,12 @@ class Walk:
         for handle in handles:
             if id(handle) not in self.barriers:
                 self.handle_count[id(handle)] = self.handle_count.get(id(handle), 0) + 1
-        self.kinds: dict[type, _Kind] = {}
+        self.kinds: dict[type, Kind] = {}
         self.sizers: dict[type, Callable[[Any], int]] = {}
         self.boundary: dict[int, list[Any]] = {}  # id -> [object, found, view_found, label, holder, soft]
         self.boundary_views: list[tuple[int, int, int, int]] = []
-        self.soft: list[tuple[int, int, int]] = []  # (id, handle index, edges)
-        self.soft_ready = False
+        self.soft: dict[int, list[tuple[int, int]]] = {}  # id -> (handle index, edges)
+        self.soft_edges: dict[int, int] = {}  # id -> all edges; filled when the index is closed
         self.visited = 0
         self.sums = [[0] * 10 for _ in parents]  # own loop objects shared buffer waste holders(4)
         self.buffers: dict[tuple[int, type, int], list[int]] = {}
@@ -143,7 +86,7 @@ class Walk:
         self.seen_by: list[int] = []
         self.holder: list[int] = []
         self.flags: list[int] = []
-        self.kind: list[_Kind] = []
+        self.kind: list[Kind] = []
         self.ready: list[int] = []
         self.pending: list[int] = []
         self.shared: list[tuple[int, int]] = []
@@ -158,7 +101,7 @@ class Walk:
             kind = type(value)
             stops = kinds.get(kind)
             if stops is None:
-                stops = kinds[kind] = bool(kind.__flags__ & _HAVE_GC) and not issubclass(kind, type)
+                stops = kinds[kind] = bool(kind.__flags__ & HAVE_GC) and not issubclass(kind, type)
             if stops:
                 self.stops.add(id(value))
         self.stops -= self.handle_count.keys()  # a barrier is looked up before a stop
@@ -183,17 +126,16 @@ class Walk:
             complete &= not self.cut
             for i in range(len(self.ops)):
                 if i != first and not self.flags[i] & (BARRIER | STOP) and self.found[i] < self.count[i]:
-                    self.soft.append((id(self.ops[i]), position, self.found[i]))
+                    self.soft.setdefault(id(self.ops[i]), []).append((position, self.found[i]))
             self._end(last=True, count_loop=True)
         return complete
 
     def sort_handles(self) -> None:
-        self.soft.sort()
-        self.soft_ready = True
+        self.soft_edges = {key: sum(edges for _, edges in entries) for key, entries in self.soft.items()}
 
     # -- slices
 
-    def walk(self, lo: int, hi: int, seconds: float) -> bool:
+    def walk(self, lo: int, hi: int, seconds: float, keep: bool) -> bool:
         hi = min(hi, len(self.roots))
         self._start(lo, hi, time.monotonic() + seconds)
         for position in range(lo, hi):
@@ -207,7 +149,7 @@ class Walk:
             if not self.flags[root] & EXPANDED:
                 self._expand(root)
         self._settle()
-        if self.cut and hi - lo > 1:
+        if self.cut and not keep:
             self._clear()
             return False
         return self._end(last=lo == 0 and hi == len(self.roots), count_loop=False)
@@ -231,7 +173,7 @@ class Walk:
 
     def results(
         self,
-    ) -> tuple[list[tuple[int, ...]], list[tuple[int, type, int, int, int, int]], int]:
+    ) -> tuple[bytes, list[tuple[int, type, int, int, int, int]], int]:
         sums = self.sums
         retained = [row[0] for row in sums]
         for index in range(len(sums) - 1, 0, -1):
@@ -239,9 +181,11 @@ class Walk:
             retained[parent] += retained[index]
             for column in (1, 2, 4, 5, 6, 7, 8, 9):
                 sums[parent][column] += sums[index][column]
-        rows = [(row[0], kept, *row[1:]) for row, kept in zip(sums, retained)]  # noqa: B905
+        rows = array("q")
+        for row, kept in zip(sums, retained):  # noqa: B905
+            rows.extend((row[0], kept, *row[1:]))
         buffers = [(*key, *values) for key, values in self.buffers.items()]
-        return rows, buffers, self.visited  # type: ignore[return-value]
+        return rows.tobytes(), buffers, self.visited  # type: ignore[return-value]
 
     def record(self, owner: int, limit: int) -> None:
         self.recorded_owner, self.record_limit = owner, limit
@@ -278,10 +222,10 @@ class Walk:
                 b = parents[b]
         return a
 
-    def _kind_of(self, op: object) -> _Kind:
+    def _kind_of(self, op: object) -> Kind:
         kind = self.kinds.get(type(op))
         if kind is None:
-            kind = self.kinds[type(op)] = _Kind(type(op), self.holder_types)
+            kind = self.kinds[type(op)] = Kind(type(op), self.holder_types)
         return kind
 
     def _node(self, op: object) -> int:
@@ -405,20 +349,15 @@ class Walk:
 
     def _ask_the_loop(self) -> bool:
         asked = False
-        if not self.soft_ready or not self.soft:
+        if not self.soft_edges:
             return False
         for i in range(len(self.ops)):
             if self.flags[i] & (BARRIER | STOP) or self.label[i] <= 0 or self.found[i] >= self.count[i]:
                 continue
             key = id(self.ops[i])
-            at = bisect_left(self.soft, (key, -1, -1))
-            entries = []
-            while at < len(self.soft) and self.soft[at][0] == key:
-                entries.append(self.soft[at])
-                at += 1
-            if not entries or self.found[i] + sum(entry[2] for entry in entries) < self.count[i]:
+            if key not in self.soft_edges or self.found[i] + self.soft_edges[key] < self.count[i]:
                 continue
-            for _key, position, _edges in entries:
+            for position, _edges in self.soft[key]:
                 h = self.index.get(id(self.handles[position]), -1)
                 if h < 0:
                     h = self._node(self.handles[position])
@@ -521,7 +460,7 @@ class Walk:
                 continue
             kind = self.kind[i]
             if kind.view and not flags & BARRIER:
-                views += _visible(self.ops[i])
+                views += visible(self.ops[i])
             owner = self.loop_owner if self.label[i] == LOOP else self.label[i]
             if owner <= 0 or (flags & BARRIER and not flags & EXPANDED):
                 continue
@@ -581,27 +520,3 @@ class Walk:
             self.sums[owner][5] += waste
             entry = self.buffers.setdefault((owner, self.kind[i].type, self.holder[i]), [0, 0, 0])
             entry[2] += waste
-
-
-def _visible(view: memoryview) -> list[tuple[int, int, int, int]]:
-    """``(base id, start, end, whole)`` of a contiguous view: offsets, told apart by where it begins.
-
-    Python does not show a view's address, so the buffer is asked for it through ctypes."""
-    import ctypes
-
-    try:
-        base = _view_base(view)
-        if not view.c_contiguous:
-            return []
-    except ValueError:  # released meanwhile
-        return []
-    start = ctypes.c_size_t.from_address(id(view) + _VIEW_BUF_OFFSET).value
-    managed = ctypes.c_size_t.from_address(id(view) + _VIEW_MANAGED_OFFSET).value
-    whole = ctypes.c_ssize_t.from_address(managed + _MANAGED_LEN_OFFSET).value
-    return [(id(base), start, start + view.nbytes, whole)]
-
-
-# PyMemoryViewObject: head (24 with ob_size), mbuf, hash, flags, exports, then Py_buffer {buf, obj, len}
-_VIEW_MANAGED_OFFSET = 24
-_VIEW_BUF_OFFSET = 56
-_MANAGED_LEN_OFFSET = 48

@@ -19,8 +19,7 @@ from collections import deque
 from typing import Any, cast
 
 from diag.agent.heap.engine import Budget, frame_locals, holder_types, measure, type_name
-from diag.agent.heap.fallback import holder_of
-from diag.agent.heap.fallback import managed_buffer as _managed_buffer
+from diag.agent.heap.kinds import holder_of, managed_buffer
 from diag.agent.heap.owners import OwnerTree
 from diag.agent.heap.sizes import sizer
 from diag.wire.model import HOLDERS, Path, Step
@@ -166,7 +165,7 @@ class _Walker:
             return [("bound to", each) for each in referents]
         elif kind is memoryview:
             return [("view of", each) for each in referents]
-        elif kind is _managed_buffer:
+        elif kind is managed_buffer:
             return [("backed by", each) for each in referents]
         elif asyncio.Task in _mro(kind):
             coroutine: object = asyncio.Task.get_coro(cast("asyncio.Task[Any]", op))

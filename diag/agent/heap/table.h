@@ -35,16 +35,20 @@ static inline uint32_t hash_address(const void *p)
     return (uint32_t)(((uintptr_t)p >> 4) * 0x9E3779B97F4A7C15ull >> 32);
 }
 
-static int table_clear(Table *t)
+/* Empties the table; it starts with room for half of 2**bits nodes. */
+static int table_clear(Table *t, int bits)
 {
     t->n = 0;
-    if (!t->slots) {
-        t->slots_capacity = 1 << 14;
+    if (t->slots_capacity < 1u << bits) {
+        free(t->slots);
+        t->slots_capacity = 1u << bits;
         t->slots = malloc(t->slots_capacity * sizeof *t->slots);
-        if (!t->slots)
+        if (!t->slots) {
+            t->slots_capacity = 0;
             return -1;
+        }
     }
-    t->mask = (1 << 14) - 1;
+    t->mask = (1u << bits) - 1;
     memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof *t->slots);
     return 0;
 }
@@ -148,13 +152,19 @@ enum { S_BARRIER = 1, S_STOP, S_HANDLE };
 typedef struct {
     Special *items;
     size_t n, mask;
+    uint64_t *seen; /* a bit for each hash that was added: most questions end here, in the cache */
 } Specials;
+
+#define SEEN_BITS 19
 
 static Special *special_find(const Specials *s, const PyObject *op)
 {
     if (!s->items)
         return NULL;
-    size_t h = hash_address(op) & s->mask;
+    size_t h = hash_address(op), bit = h >> (32 - SEEN_BITS);
+    if (s->seen && !(s->seen[bit / 64] >> (bit % 64) & 1))
+        return NULL;
+    h &= s->mask;
     while (s->items[h].op) {
         if (s->items[h].op == op)
             return &s->items[h];
@@ -190,6 +200,10 @@ static Special *special_add(Specials *s, PyObject *op, int32_t kind, int32_t val
         h = (h + 1) & s->mask;
     s->items[h] = (Special){op, kind, value};
     s->n++;
+    if (s->seen) {
+        size_t bit = hash_address(op) >> (32 - SEEN_BITS);
+        s->seen[bit / 64] |= (uint64_t)1 << (bit % 64);
+    }
     return &s->items[h];
 }
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from diag.agent.heap import engine
 from diag.agent.heap.owners import OwnerNode, OwnerTree
 
 KEYS = tuple(f"key_{n}" for n in range(40))
@@ -124,6 +125,9 @@ MAKERS: tuple[Callable[[Any, int], Any], ...] = (
 )
 
 
+GENERATOR = 10
+
+
 def _link(holder: Any, value: Any) -> None:
     """One more reference, where the holder can take one; this is how cycles and sharing come about."""
     kind = type(holder)
@@ -137,7 +141,7 @@ def _link(holder: Any, value: Any) -> None:
         holder.held.append(value)
 
 
-def _fill_free_lists() -> None:
+def fill_free_lists() -> None:
     """3.10 keeps a frame for each code object and some deque blocks when it lets go of them, and a
     full collection does not empty those places; so they are filled before anything is measured."""
     _suspended(None)
@@ -148,7 +152,13 @@ def _fill_free_lists() -> None:
 class Heap:
     """``roots[i]`` are the objects of owner i (of ``parents``); ``outside`` is an unknown holder."""
 
-    def __init__(self, parents: list[int], things: list[tuple[int, int, int]], links: list[tuple[int, int]]):
+    def __init__(
+        self,
+        parents: list[int],
+        things: list[tuple[int, int, int]],
+        links: list[tuple[int, int]],
+        leave_garbage: bool = False,
+    ):
         self.parents = [-1] + [p % (i + 1) for i, p in enumerate(parents)]
         owners = len(self.parents)
         self.roots: list[list[Root]] = [[Root()] for _ in range(owners)]
@@ -173,7 +183,8 @@ class Heap:
             if made:
                 _link(made[source % len(made)], made[target % len(made)])
         del made, value, thing
-        gc.collect()  # cycles that nobody kept would hold on to what others own
+        if not leave_garbage:
+            gc.collect()  # cycles that nobody kept would hold on to what others own
 
     def tree(self) -> OwnerTree:
         nodes = [
@@ -194,7 +205,7 @@ class Heap:
         gone = self.subtree(owner)
         # Nothing may be allocated and kept between the two readings but what is measured.
         readings = array("q", (0, 0))
-        _fill_free_lists()
+        fill_free_lists()
         gc.collect()
         readings[0] = tracemalloc.get_traced_memory()[0]
         gc.collect()
@@ -210,6 +221,9 @@ class Heap:
 def measured_allocator() -> Iterator[None]:
     """Traces allocations; what exists already is frozen so that collections stay cheap."""
     callbacks, gc.callbacks[:] = list(gc.callbacks), []  # hypothesis times collections, and allocates
+    # Thousands of pictures: going through all of the test run's modules each time would take minutes.
+    modules = engine.loaded_modules
+    engine.loaded_modules = lambda: [sys.modules[__name__]]
     gc.collect()
     gc.freeze()
     tracemalloc.start(1)
@@ -219,3 +233,4 @@ def measured_allocator() -> Iterator[None]:
         tracemalloc.stop()
         gc.unfreeze()
         gc.callbacks[:] = callbacks
+        engine.loaded_modules = modules
