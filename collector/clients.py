@@ -90,7 +90,7 @@ class ClientSupervisor(Supervisor):
             ChildSpec(
                 writer,
                 Writer,
-                (client.name, config.spool, counters),
+                (client.name, config.spool, counters, self.inbox),
                 name=writer,
                 shutdown=stop_s,
                 delay=_DELAY,

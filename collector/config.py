@@ -131,7 +131,8 @@ class Config:
     name: str
     control_socket: Path
     stop_timeout_s: float
-    """How long a graceful stop may flush before it gives up and says what was lost."""
+    """How long each step of a graceful stop (taking over what has arrived, storing it) may take before it
+    gives up and says what was lost. Clients stop side by side."""
     spool: Spool
     routing: Routing
     log: Log

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from collector.logs import event
+from collector.supervision.reasons import crash_of
+
 __all__ = ["ControlError", "ControlServer", "Unreachable", "ask", "ask_and_wait_for_end"]
 
 LINE_BYTES = 64 * 1024
-IDLE_S = 60.0
 PATH_BYTES = 107
+
+_log = logging.getLogger("collector.control")
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -56,11 +61,12 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while line := await asyncio.wait_for(reader.readline(), IDLE_S):
+            # No time limit: who waits for our end keeps the connection open until then.
+            while line := await reader.readline():
                 answer = await self._answer(line)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
-        except (OSError, ValueError, asyncio.TimeoutError):  # ValueError: a line over the limit
+        except (OSError, ValueError):  # ValueError: a line over the limit
             pass
         finally:
             writer.close()
@@ -76,6 +82,20 @@ class ControlServer:
             return {"ok": True, **await self._handler(request)}
         except ControlError as error:
             return {"ok": False, "error": str(error)}
+        except Exception as error:
+            crash = crash_of(error)
+            event(
+                _log,
+                logging.ERROR,
+                "request_failed",
+                request=request["do"],
+                problem=str(crash),
+                at=crash.traceback,
+            )
+            return {
+                "ok": False,
+                "error": f"{request['do']} failed inside the collector ({crash}); its log says where",
+            }
 
 
 def _bind(path: Path) -> socket.socket:

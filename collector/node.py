@@ -133,7 +133,7 @@ class Node:
         """One request of the control socket. Raises ControlError."""
         what = request["do"]
         if what == "status":
-            return await picture(self.state, self._started_s)
+            return picture(self.state, self._started_s)
         if what == "stop":
             logs.event(_log, logging.INFO, "stopping", by="control socket")
             self._stop.set()

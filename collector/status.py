@@ -6,27 +6,26 @@ import os
 import time
 from typing import Any
 
-from collector.app import APPLICATION, State
+from collector.app import State
 from collector.clients import client_supervisor_name
 from collector.ingest.udp import kernel_drops
 from collector.supervision import whereis
-from collector.supervision.application import which_applications
 from collector.switchboard import listed
 
 __all__ = ["picture"]
 
 
-async def picture(state: State, started_s: float) -> dict[str, Any]:
-    """``started_s``: the collector's start on the monotonic clock."""
+def picture(state: State, started_s: float) -> dict[str, Any]:
+    """``started_s``: the collector's start on the monotonic clock. Asks no process anything, so that it works
+    while they are busy stopping."""
     config = state.config
-    running = APPLICATION in await which_applications()
     listeners = [_listener(state, name) for name in state.listeners]
     return {
         "name": config.name,
         "pid": os.getpid(),
         "uptime_s": round(time.monotonic() - started_s, 3),
         "rss_bytes": _rss_bytes(),
-        "application": "running" if running else "stopped",
+        "application": state.phase,
         "spool": {"directory": str(config.spool.directory), "free_bytes": _free_bytes(state)},
         "clients": {name: _client(state, name, listeners) for name in state.contexts},
         "listeners": listeners,

@@ -9,7 +9,7 @@ from collector.clients import Context, client_supervisor_name, parser_name
 from collector.config import Fault
 from collector.faults import FaultState, helper_spec
 from collector.ingest.parser import FAULTS_CHANGED
-from collector.supervision import ServerDown, SupervisorError, call
+from collector.supervision import CallError, ServerDown, SupervisorError, call
 from collector.supervision.supervisor import delete_child, start_child, terminate_child
 
 __all__ = ["SwitchError", "listed", "switch_off", "switch_on"]
@@ -79,8 +79,8 @@ async def switch_off(state: State, *, client: str | None, holder: str | None) ->
 async def _tell_parser(client: str) -> None:
     try:
         await call(parser_name(client), FAULTS_CHANGED)
-    except ServerDown:
-        pass  # it looks for itself when it starts
+    except CallError:
+        pass  # not there, or busy stopping: it looks for itself when it starts
 
 
 async def _stop_helper(fault: Fault) -> None:

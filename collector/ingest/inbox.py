@@ -1,8 +1,9 @@
 """What a client's senders have delivered and the disk does not hold yet.
 
 There is one :class:`Inbox` a client, and the client's supervisor owns it: receivers come and go, the
-parser and the writer may crash and be restarted, and what was accepted is still there. A batch handed to
-the writer stays *in flight* until it is stored; if one of the two dies meanwhile, it is handed out again.
+parser and the writer may crash and be restarted, and what was accepted is still there. A batch that was
+taken out stays *in flight* until the writer says that it is stored; whoever is there next goes on with it.
+An inbox that goes with messages in it counts them as lost and says so, whoever's fault it was.
 
 It is also where the client's memory budget is watched. Receivers look at ``over_budget`` after each
 delivery, pause the sender that filled it and are sent :class:`Room` when there is room again. So a client
@@ -11,12 +12,14 @@ that is slow to store slows down its own senders, and nobody else's.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collector.counters import ClientCounters
+from collector.logs import event
 from collector.supervision import Pid, cast, send
 
 __all__ = ["MORE", "Batch", "Inbox", "Room"]
@@ -26,6 +29,8 @@ OVERHEAD_BYTES = 64
 
 MORE = "more"
 """Cast to the parser when there is something to do."""
+
+_log = logging.getLogger("collector.ingest")
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,6 @@ class Batch:
     """The same on the monotonic clock."""
     sources: Mapping[str, int]
     """How many came from which address."""
-    number: int = 0
-    """Counts what was handed out; 0 before that."""
 
 
 class Inbox:
@@ -67,7 +70,6 @@ class Inbox:
         "_counters",
         "_in_flight",
         "_parser",
-        "_taken",
         "_told",
         "_waiting",
         "client",
@@ -87,7 +89,8 @@ class Inbox:
     ) -> None:
         self.client = client
         self.closed = False
-        """True once the client is being stopped: nothing more is accepted."""
+        """True once the parser stores what is left, for the client is being stopped: nothing more is
+        accepted."""
         self._parser = parser
         self._counters = counters
         self._budget_bytes = budget_bytes
@@ -96,7 +99,6 @@ class Inbox:
         self._blocks: deque[Batch] = deque()
         self._in_flight: Batch | None = None
         self._cost_bytes = 0
-        self._taken = 0
         self._waiting: set[Pid] = set()
         self._told = 0
 
@@ -123,17 +125,21 @@ class Inbox:
 
     @property
     def due_in_s(self) -> float | None:
-        """How long the oldest message may still wait for others to fill its batch; 0 if it must go now,
-        None if there is none to hand out."""
+        """How long the oldest message may still wait for others to fill its batch; 0 if it must go now
+        (as it must when there is no room for others), None if there is none to hand out."""
         if not self._blocks:
             return None
-        if self.waiting_bytes >= self._batch_bytes:
+        if self._is_due:
             return 0.0
         return max(0.0, self._blocks[0].received_s + self._batch_age_s - time.monotonic())
 
     @property
     def over_budget(self) -> bool:
         return self._cost_bytes > self._budget_bytes
+
+    @property
+    def _is_due(self) -> bool:
+        return self.waiting_bytes >= self._batch_bytes or self.over_budget
 
     def put(self, messages: list[bytes], octets: int, source: str) -> None:
         """Accept messages that came from ``source``; from here on they are ours to store. O(1), never
@@ -145,7 +151,7 @@ class Inbox:
         self._counters.accepted += len(messages)
         self._counters.accepted_bytes += octets
         # One call when there is something at all, one more when there is enough for a batch.
-        due = 2 if self.waiting_bytes >= self._batch_bytes else 1
+        due = 2 if self._is_due else 1
         if due > self._told:
             self._told = due
             cast(self._parser, MORE)
@@ -167,10 +173,7 @@ class Inbox:
                 for source, count in block.sources.items():
                     merged[source] = merged.get(source, 0) + count
             sources = merged
-        self._taken += 1
-        self._in_flight = Batch(
-            messages, cost, first.received_ns, first.received_s, sources, number=self._taken
-        )
+        self._in_flight = Batch(messages, cost, first.received_ns, first.received_s, sources)
         return self._in_flight
 
     def stored(self) -> None:
@@ -184,12 +187,12 @@ class Inbox:
             for pid in waiting:
                 send(pid, Room(self.client))
 
-    def give_back(self) -> None:
-        """Whoever had the batch in flight is gone: it is the next to be handed out."""
-        if self._in_flight is not None:
-            self._blocks.appendleft(self._in_flight)
-            self._in_flight = None
-
     def call_when_room(self, pid: Pid) -> None:
         """Send ``pid`` a :class:`Room` once the queue has fallen to half the budget."""
         self._waiting.add(pid)
+
+    def __del__(self) -> None:
+        left = self.queued
+        if left:
+            self._counters.lost += left
+            event(_log, logging.ERROR, "messages_lost", client=self.client, count=left)

@@ -7,7 +7,6 @@ enough. One batch is with the writer at a time; what arrives meanwhile makes the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +16,7 @@ from collector.faults import FaultState, Leak, leak_of
 from collector.ingest.inbox import MORE, Batch, Inbox
 from collector.ingest.syslog import has_priority
 from collector.ingest.table import ClientTable
-from collector.logs import event
-from collector.spool.writer import STORED, Settled, Write, Writer
+from collector.spool.writer import STORED, Write, Writer
 from collector.supervision import (
     Down,
     From,
@@ -42,7 +40,6 @@ FAULTS_CHANGED = "faults changed"
 
 WRITER_GONE_S = 0.2
 _DUE = "due"
-_log = logging.getLogger("collector.ingest")
 
 
 class Parser(Server):
@@ -59,7 +56,7 @@ class Parser(Server):
     ) -> None:
         self._inbox = inbox
         self._table = table
-        self._writer: str | Pid = writer
+        self._writer = writer
         self._spool = spool
         self._counters = counters
         self._faults = faults
@@ -67,7 +64,6 @@ class Parser(Server):
         self._with_writer: MonitorRef | None = None
         self._waking = False
         inbox.closed = False
-        inbox.give_back()  # to a parser before us, which crashed
         self._follow_faults()
         self._step()
 
@@ -76,7 +72,6 @@ class Parser(Server):
             if self._with_writer is not None:
                 demonitor(self._with_writer)
                 self._with_writer = None
-            self._inbox.stored()
         elif message != MORE:
             await super().handle_cast(message)
         self._step()
@@ -84,7 +79,6 @@ class Parser(Server):
     async def handle_info(self, message: Any) -> None:
         if isinstance(message, Down) and message.ref is self._with_writer:
             self._with_writer = None
-            self._inbox.give_back()
             self._wake(WRITER_GONE_S)
         elif message == _DUE:
             self._waking = False
@@ -103,63 +97,49 @@ class Parser(Server):
             return
         self._inbox.closed = True
         try:
-            try:
-                await self._flush()
-            except ServerDown:  # it crashed, and whoever would restart it waits for our own end
-                await self._flush_alone()
-        finally:
-            left = self._inbox.queued
-            if left:
-                self._counters.lost += left
-                event(_log, logging.ERROR, "messages_lost", client=self._inbox.client, count=left)
-
-    async def _flush(self) -> None:
-        flying = self._inbox.in_flight
-        if flying is not None:
-            if await call(self._writer, Settled(flying.number), timeout=None):
-                self._inbox.stored()
-            else:  # a writer that was started since
-                self._inbox.give_back()
-        while batch := self._inbox.take():
-            self._examine(batch)
-            await call(self._writer, Write(batch), timeout=None)
-            self._inbox.stored()
-
-    async def _flush_alone(self) -> None:
-        client = self._inbox.client
-        writer = await Server.start_link(Writer, client, self._spool, self._counters)
-        if writer is not None:
-            self._writer = writer
-            self._inbox.give_back()
-            await self._flush()
+            await self._flush(self._writer)
+        except ServerDown:  # it crashed, and whoever would restart it waits for our own end
+            writer = await Server.start_link(
+                Writer, self._inbox.client, self._spool, self._counters, self._inbox
+            )
+            assert writer is not None
+            await self._flush(writer)
             await stop(writer, "shutdown")
 
+    async def _flush(self, writer: str | Pid) -> None:
+        while self._inbox.in_flight or self._take():
+            await call(writer, Write(), timeout=None)
+
     def _step(self) -> None:
-        """Hand the writer a batch if one is due and the writer is free."""
-        if self._inbox.in_flight:
+        """Hand the writer a batch if one is due and the writer is free. One that is in flight though no
+        writer has it from us was left by a parser or a writer that crashed."""
+        if self._with_writer is not None:
             return
-        due_in_s = self._inbox.due_in_s
-        if due_in_s is None:
-            return
-        if due_in_s > 0:
-            self._wake(due_in_s)
-            return
-        batch = self._inbox.take()
-        if batch is not None:
-            self._examine(batch)
-            self._with_writer = monitor(self._writer)
-            cast(self._writer, Write(batch, self.pid))
+        if self._inbox.in_flight is None:
+            due_in_s = self._inbox.due_in_s
+            if due_in_s is None:
+                return
+            if due_in_s > 0:
+                self._wake(due_in_s)
+                return
+            self._take()
+        self._with_writer = monitor(self._writer)
+        cast(self._writer, Write(self.pid))
 
     def _wake(self, delay_s: float) -> None:
         if not self._waking:
             self._waking = True
             self.send_after(delay_s, _DUE)
 
-    def _examine(self, batch: Batch) -> None:
+    def _take(self) -> Batch | None:
+        batch = self._inbox.take()
+        if batch is None:
+            return None
         self._counters.malformed += len(batch.messages) - sum(map(has_priority, batch.messages))
         self._table.count(batch.sources)
         for leak in self._leaks.values():
             leak.feed(batch.messages)
+        return batch
 
     def _follow_faults(self) -> None:
         for key in [key for key in self._leaks if key not in self._faults]:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -112,6 +113,29 @@ def test_collector_stop_waits_until_all_is_stored_and_the_process_is_gone() -> N
         assert not collector.control.exists()
         assert collector.counts() == {"acme": 1000}
         assert collector.cli("status").returncode == 3
+
+
+def test_clients_stop_side_by_side_and_the_status_is_told_meanwhile() -> None:
+    """A client that cannot store does not keep the next one from beginning to."""
+    with Collector(clients=("acme", "globex"), stop_timeout_s=60) as collector:
+        for name in ("acme", "globex"):
+            (collector.spool / name).write_text("in the way")
+            with open_connection(collector.port(f"{name}-tcp")) as sock:
+                sock.sendall(b"<13>hello\n" * 10)
+            collector.wait_client(name, lambda client: client["store_failures"] > 0, "a failed write")
+        with ThreadPoolExecutor(1) as other:
+            stopping = other.submit(collector.cli, "stop")
+            for name in ("acme", "globex"):
+                collector.wait_client(
+                    name, lambda client: client["state"] == "stopped", "it to close its door"
+                )
+            assert collector.status()["application"] == "stopping"
+            assert not stopping.done()
+            for name in ("acme", "globex"):
+                (collector.spool / name).unlink()
+            assert "has stopped" in stopping.result().stdout
+        collector.wait_end(0)
+        assert collector.counts() == {"acme": 10, "globex": 10}
 
 
 def test_a_kill_leaves_whole_frames_that_hold_all_that_was_reported_as_stored() -> None:

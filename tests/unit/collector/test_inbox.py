@@ -1,4 +1,4 @@
-"""What is accepted stays until it is stored, and the budget is watched."""
+"""What is accepted stays until it is stored or is counted as lost, and the budget is watched."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
 
 
 class InboxMachine(RuleBasedStateMachine):
-    """Against a plain list: whatever happens to parsers and writers, every message is stored, in order."""
+    """Against a plain list: every message is waiting, in flight or stored, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,12 +66,6 @@ class InboxMachine(RuleBasedStateMachine):
     def store(self) -> None:
         self.inbox.stored()
         self.stored += self.flying
-        self.flying = []
-
-    @rule()
-    def crash(self) -> None:
-        self.inbox.give_back()
-        self.waiting.extendleft(reversed(self.flying))
         self.flying = []
 
     @invariant()
@@ -106,6 +100,29 @@ def test_a_batch_is_due_at_once_when_it_is_large_enough(told: list[tuple[object,
     assert 50 < due_in_s <= 60
     inbox.put([b"x"], 400, "here")
     assert inbox.due_in_s == 0
+
+
+def test_a_batch_is_due_at_once_when_there_is_no_room_for_more(told: list[tuple[object, object]]) -> None:
+    inbox = make(budget_bytes=100, batch_bytes=4000, batch_age_s=60.0)
+    inbox.put([b"x"], 1, "here")
+    assert inbox.due_in_s != 0
+    inbox.put([b"x"], 100, "here")
+    assert inbox.due_in_s == 0
+    assert told == [("parser", MORE), ("parser", MORE)]
+
+
+def test_an_inbox_that_goes_counts_what_was_in_it_as_lost_and_says_so(
+    told: list[tuple[object, object]], caplog: pytest.LogCaptureFixture
+) -> None:
+    counters = ClientCounters()
+    inbox = Inbox("acme", "parser", counters, budget_bytes=1000, batch_bytes=1, batch_age_s=1.0)
+    inbox.put([b"x"] * 3, 3, "here")
+    inbox.take()
+    inbox.put([b"x"] * 2, 2, "here")
+    inbox.stored()
+    del inbox
+    assert counters.lost == 2
+    assert [record.getMessage() for record in caplog.records] == ["messages_lost client=acme count=2"]
 
 
 def test_those_who_wait_for_room_are_called_at_half_the_budget(told: list[tuple[object, object]]) -> None:
