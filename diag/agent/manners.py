@@ -16,7 +16,11 @@ from diag.agent import native
 
 _BREATH_S = 0.00005
 
-_suspended = False
+_HELD = 0x7EDA1A6
+"""The threshold while collections are held back: out of reach, and nobody else's number."""
+
+_before: int | None = None
+"""The application's own threshold, while it is replaced."""
 
 
 def breathe() -> None:
@@ -27,28 +31,30 @@ def breathe() -> None:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Hold back *automatic* garbage collections while our own short-lived objects exist; if the application
-    has switched them off itself, touch nothing. One thread at a time; meant for fractions of a second.
-    What the application allocates meanwhile is looked at by the next collection, as always."""
-    global _suspended
-    if not gc.isenabled():
-        yield
-        return
-    _suspended = True
-    gc.disable()
+    """Hold back *automatic* garbage collections while our own short-lived objects exist. One thread at a
+    time; meant for fractions of a second. What the application allocates meanwhile is looked at by the
+    next collection, as always.
+
+    By the threshold, not by ``gc.disable``: that would show in ``gc.isenabled``, and there is no telling
+    our switch from one the application turns off meanwhile. A threshold it sets meanwhile stays. Only
+    one that reads ours and sets it again later (``gc.set_threshold(*gc.get_threshold())`` around a
+    picture) would keep it: the next picture puts that right."""
+    global _before
+    first, *others = gc.get_threshold()
+    if first != _HELD:
+        _before = first
+    gc.set_threshold(_HELD, *others)
     try:
         yield
     finally:
-        gc.enable()
-        _suspended = False
+        _release()
 
 
-def _resume_in_child() -> None:
-    """A process forked in that moment must not live without a collector."""
-    global _suspended
-    if _suspended:
-        _suspended = False
-        gc.enable()
+def _release() -> None:
+    """Also in a process forked in that moment: it must not live without a collector."""
+    first, *others = gc.get_threshold()
+    if first == _HELD and _before is not None:
+        gc.set_threshold(_before, *others)
 
 
-os.register_at_fork(after_in_child=_resume_in_child)
+os.register_at_fork(after_in_child=_release)

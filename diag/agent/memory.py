@@ -6,6 +6,7 @@ None, never a guess. ctypes is loaded at the first question, not when the agent 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -13,7 +14,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from diag.agent import native
 from diag.wire import model
 
 _NO_LIMIT_BYTES = 1 << 60
@@ -92,19 +92,8 @@ class _Allocators:
     debug_stats: Any
 
 
-_allocators: _Allocators | None = None
-_loading = native.allocate_lock()
-
-
+@functools.cache
 def _load() -> _Allocators:
-    global _allocators
-    with _loading:
-        if _allocators is None:
-            _allocators = _find_allocators()
-        return _allocators
-
-
-def _find_allocators() -> _Allocators:
     try:
         import ctypes
     except ImportError:

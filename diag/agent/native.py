@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import _thread
 import importlib
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
+
+_SIGNALS = signal.valid_signals() - {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+}
+"""All but those a thread brings upon itself, which ``faulthandler`` must still see."""
 
 
 def original(module: str, name: str) -> Any:
@@ -28,10 +38,12 @@ def start_thread(target: Callable[..., None], *args: object) -> None:
     """Run ``target(*args)`` in a thread of its own that the interpreter does not wait for at exit.
 
     Not a ``threading.Thread``: that would show in the application's ``threading.enumerate()``, and be
-    traced and profiled with it. ``target`` must not raise. Raises RuntimeError if no thread can start."""
+    traced and profiled with it. It takes no signals: an application that blocks one, to wait for it,
+    would be ended by it if it found one more thread that did not. ``target`` must not raise. Raises RuntimeError if no thread can start."""
 
     def run() -> None:
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             target(*args)
         finally:
             _forget_this_thread()

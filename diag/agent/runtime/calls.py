@@ -7,7 +7,6 @@ so this is done for the rows that are shown, not for every task.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 import types
@@ -72,11 +71,6 @@ def waits_for(task: AnyTask) -> str:
     """Which task it waits for, where it waits for a task itself; else empty."""
     waiter = peek.waits_for(task)
     return f"task {peek.name(waiter)}" if waiter is not None and peek.is_task(waiter) else ""
-
-
-def loop_name(loop: asyncio.AbstractEventLoop) -> str:
-    """The loop's type, qualified."""
-    return _type_name(type(loop))
 
 
 def _follows(value: object) -> bool:

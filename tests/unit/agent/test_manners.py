@@ -15,30 +15,67 @@ from diag.agent.table import Look, table
 from diag.wire import model
 from tests.unit.agent.test_peek import forever, settled
 
+OURS = (640, 8, 9)
+
 
 @pytest.fixture(autouse=True)
-def _collector_on() -> Iterator[None]:
-    gc.enable()
+def _thresholds() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*OURS)
     yield
+    gc.set_threshold(*before)
     gc.enable()
 
 
-def test_the_collector_comes_back_also_after_an_error() -> None:
+def held_back() -> bool:
+    """Whether thousands of new objects set off no collection."""
+    started: list[str] = []
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        started.append(phase)
+
+    gc.callbacks.append(count)
+    try:
+        _kept = [[] for _ in range(4 * OURS[0])]  # type: ignore[var-annotated]
+        return not started
+    finally:
+        gc.callbacks.remove(count)
+
+
+def test_collections_are_held_back_and_come_back_also_after_an_error() -> None:
     def fails() -> None:
         with manners.no_collections():
-            assert not gc.isenabled()
+            assert held_back()
             raise ValueError
 
+    assert not held_back()
     with pytest.raises(ValueError):
         fails()
-    assert gc.isenabled()
+    assert gc.get_threshold() == OURS
+    assert not held_back()
 
 
-def test_an_application_that_switched_it_off_itself_keeps_it_off() -> None:
-    gc.disable()
+def test_an_application_that_switches_the_collector_off_meanwhile_keeps_it_off() -> None:
     with manners.no_collections():
-        assert not gc.isenabled()
+        assert gc.isenabled()
+        gc.disable()
     assert not gc.isenabled()
+    assert gc.get_threshold() == OURS
+
+
+def test_a_threshold_the_application_sets_meanwhile_stays() -> None:
+    with manners.no_collections():
+        gc.set_threshold(5000, 20, 30)
+    assert gc.get_threshold() == (5000, 20, 30)
+
+
+def test_an_application_that_copied_our_threshold_is_put_right_by_the_next_picture() -> None:
+    with manners.no_collections():
+        copied = gc.get_threshold()
+    gc.set_threshold(*copied)
+    with manners.no_collections():
+        pass
+    assert gc.get_threshold() == OURS
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -46,8 +83,8 @@ def test_a_process_forked_in_that_moment_has_a_collector() -> None:
     with manners.no_collections():
         child = os.fork()
         if child == 0:
-            os._exit(0 if gc.isenabled() else 1)
-        assert not gc.isenabled()
+            os._exit(0 if gc.get_threshold() == OURS else 1)
+        assert held_back()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

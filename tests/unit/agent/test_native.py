@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 import types
@@ -40,6 +41,13 @@ def test_a_thread_is_in_nobodys_list_and_its_stand_in_is_cleared_away() -> None:
     assert ident not in listed
     assert "Dummy" in name
     assert name not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_thread_takes_no_signal_that_the_application_may_be_waiting_for() -> None:
+    blocked: list[Any] = []
+    run(lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    assert {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD} <= blocked[0]
+    assert not {signal.SIGSEGV, signal.SIGABRT} & blocked[0]
 
 
 def test_under_gevent_the_originals_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
