@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench pictures clean
 
 $(STAMP): pyproject.toml $(wildcard diag/agent/heap/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "diagtop needs Python 3.10 or newer; call make PYTHON=...")'
@@ -26,6 +26,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks.table
+
+pictures: $(STAMP)
+	$(BIN)/python -m tests.tools.pictures
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info diag/agent/heap/*.so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not _has_terminal():
         return _fail(USAGE, "diagtop needs a terminal", "in scripts use: diag top TARGET --json")
     leave_with_the_terminal(sys.stdin.fileno())
+    for name in ("COLUMNS", "LINES"):
+        # Some parents export the size they had (readline does); the terminal itself knows its size now.
+        os.environ.pop(name, None)
     try:
         if options.demo:
             from tui.demo import run_demo

@@ -75,7 +75,7 @@ def later(owner: Owner) -> str:
     return f"{fmt.size(owner.loop_bytes)} of it only once its connection closes or timer ends"
 
 
-def wrapped(lines: Sequence[Spans], width: int) -> list[Spans]:
+def wrapped(lines: Sequence[Spans], width: int, indent: int = LABEL) -> list[Spans]:
     """The lines broken at spaces to ``width``; what does not fit goes on below the text, not below its
     label. A word longer than that is left whole."""
     done: list[Spans] = []
@@ -87,9 +87,9 @@ def wrapped(lines: Sequence[Spans], width: int) -> list[Spans]:
         used = 0
         for text, tone in line:
             for word in re.findall(r" +|[^ ]+", text):
-                if used + len(word.rstrip()) > width and used > LABEL:
+                if used + len(word.rstrip()) > width and used > indent:
                     done.append(current)
-                    current, used = [(" " * LABEL, "")], LABEL
+                    current, used = [(" " * indent, "")], indent
                     word = word.lstrip()
                 if word:
                     current.append((word, tone))
@@ -175,15 +175,10 @@ def why_lines(why: Why) -> list[Spans]:
     for number, path in enumerate(why.paths, 1):
         lines.append(_path_title(number, path, why.complete))
         for depth, step in enumerate(path.steps):
-            indent = "   " + "  " * min(depth, 12)
-            lines.append(
-                [
-                    (f"{indent}└ ", "dim"),
-                    (fmt.plain(step.edge), "strong"),
-                    (f"  {fmt.plain(step.type)}", ""),
-                    (f"  {fmt.size(step.bytes)}", "dim"),
-                ]
-            )
+            line: Spans = [("   " + "  " * min(depth, 12) + "└ ", "dim"), (fmt.plain(step.edge), "strong")]
+            if step.type != step.edge:
+                line.append((f"  {fmt.plain(step.type)}", ""))
+            lines.append([*line, (f"  {fmt.size(step.bytes)}", "dim")])
         lines.append([])
     if not why.complete:
         lines.append([("Cut off: there may be more. ", "waste"), (fmt.plain(why.note), "dim")])

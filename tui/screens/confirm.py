@@ -13,7 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from diag.wire.model import Owner
 from tui import format as fmt
-from tui.details import NOTABLE, Spans, later
+from tui.details import NOTABLE, Spans, later, wrapped
 from tui.session import Sample
 from tui.view import GLYPHS, SUBSYSTEMS, ancestors_of, subtree_of
 from tui.widgets.tones import content
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from tui.app import Diagtop
 
 VERBS = {"stop": "Stop", "restart": "Restart", "cancel": "Cancel", "start": "Start"}
-WIDTH = 68
+INDENT = len("  takes along ")
+NAMED_CELLS = 90
+"""Names of what goes along take two lines at most; the rest is counted."""
 
 
 def action_for(wanted: str, owner: Owner) -> str | None:
@@ -100,7 +102,9 @@ class Confirm(ModalScreen[None]):
         cut = sample.table.total_owners > len(sample.table.owners)
         gone = now is None and not cut
         self.query_one("#go", Button).disabled = gone
-        self.query_one("#about", Static).update(content(self._about(sample, gone)))
+        about = self.query_one("#about", Static)
+        lines = wrapped(self._about(sample, gone), max(30, about.size.width or 66), INDENT)
+        about.update(content(lines))
         self.query_one("#problem", Static).update(content([[(self._problem, "bad")]]))
 
     @property
@@ -119,11 +123,13 @@ class Confirm(ModalScreen[None]):
         if gone:
             return [*lines, [("It ended meanwhile: there is nothing left to do.", "bad")]]
         if owner.ancestors:
-            lines.append([("  under ", "dim"), (" ← ".join(fmt.plain(name) for name in owner.ancestors), "")])
+            lines.append(
+                [("  under       ", "dim"), (" ← ".join(fmt.plain(name) for name in owner.ancestors), "")]
+            )
         lines.append(self._subtree(sample, owner))
         lines.append(
             [
-                ("  comes back ", "dim"),
+                ("  comes back  ", "dim"),
                 (f"{more}{fmt.size(owner.retained_bytes)}", "strong"),
                 (f"  {more}{fmt.exact(owner.retained_bytes)} predicted", "dim"),
             ]
@@ -146,14 +152,9 @@ class Confirm(ModalScreen[None]):
         if not below:
             return [("  takes along ", "dim"), ("nothing else", "")]
         at_least = "≥" if sample.table.total_owners > len(sample.table.owners) else ""
-        room = (self.query_one("#about").size.width or WIDTH) - len("  takes along 1,000: ")
-        every = [fmt.middle(fmt.plain(each.name), 26) for each in below]
-        names = every[:1]
-        for name in every[1:]:
-            last = len(names) + 1 == len(every)
-            if len(", ".join([*names, name])) > (room if last else room - len(" and 1,000 more")):
-                break
-            names.append(name)
+        every = [fmt.middle(fmt.plain(each.name), 30) for each in below]
+        names = [name for at, name in enumerate(every) if len(", ".join(every[: at + 1])) <= NAMED_CELLS]
+        names = names or every[:1]
         rest = f" and {len(below) - len(names):,} more" if len(below) > len(names) else ""
         return [
             ("  takes along ", "dim"),

@@ -25,8 +25,8 @@ class JournalScreen(LiveScreen):
         Column("predicted", "PREDICT", 8),
         Column("freed", "FREED", 8),
         Column("rss", "RSS", 17),
-        Column("outcome", "OUTCOME", 30, right=False, needs=100),
-        Column("who", "BY", 16, right=False, needs=110),
+        Column("outcome", "OUTCOME", 24, right=False, needs=120),
+        Column("who", "BY", 16, right=False, needs=140),
     )
 
     def body(self) -> list[Widget]:

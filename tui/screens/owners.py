@@ -110,11 +110,11 @@ class OwnersScreen(LiveScreen):
 
     def action_restart(self) -> None:
         owner = self.owner
-        if owner is not None and "start" in owner.actions and "restart" not in owner.actions:
-            if self.diagtop.may_act():
-                self.diagtop.act("start", owner)
-            return
-        self._confirm("restart")
+        if owner is None or "stop" in owner.actions or not owner.actions:
+            self._confirm("restart")
+        elif self.diagtop.may_act():
+            # Nothing of it runs: there is nothing to lose by starting it.
+            self.diagtop.act("start" if "start" in owner.actions else "restart", owner)
 
     def _confirm(self, action: str) -> None:
         owner, sample = self.owner, self.diagtop.sample

@@ -33,6 +33,10 @@ class WhyScreen(LiveScreen):
         self.query_one("#why").focus()
         self.diagtop.ask_why(self.owner)
 
+    @property
+    def answered(self) -> bool:
+        return self._why is not None or bool(self._problem)
+
     def answer(self, why: Why | None, problem: str = "") -> None:
         self._why, self._problem = why, problem
         self.live()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.unit.tui.face import face
-from tests.unit.tui.fake import World
+from tests.unit.tui.fake import World, owner
 from tui.keymap import BACK, EVERYWHERE, GRID, KEYMAP, OWNERS, PICK, TREE, bindings, footer, keys_of, shown
 from tui.screens.confirm import Confirm
 from tui.screens.help import Help
@@ -115,9 +115,9 @@ async def test_x_names_victim_subtree_and_bytes_and_rests_on_keeping_it() -> Non
         await it.press("x")
         await it.sees(r"Stop this supervisor\?")
         await it.sees(rf"▲ {ACME}")
-        await it.sees(r"under alcollect_sup ← lmcollect_sup ← lmcollect")
+        await it.sees(r"under +alcollect_sup ← lmcollect_sup ← lmcollect")
         await it.sees(r"takes along 3: acme.worker2, acme.worker1, acme.worker0")
-        await it.sees(r"comes back \d+ MiB  \d+,\d+,\d+ B predicted")
+        await it.sees(r"comes back +\d+ MiB  \d+,\d+,\d+ B predicted")
         assert it.app.focused is not None
         assert it.app.focused.id == "keep"
         await it.press("enter")
@@ -176,9 +176,9 @@ async def test_a_plain_task_is_cancelled_without_typing_but_never_by_the_first_e
 async def test_the_question_follows_the_figures_and_notices_that_its_victim_ended() -> None:
     async with face() as it:
         await it.press("x")
-        await it.sees(r"comes back 408 MiB")
+        await it.sees(r"comes back +408 MiB")
         await it.next_sample()
-        await it.sees(r"comes back 4[1-9]\d MiB")
+        await it.sees(r"comes back +4[1-9]\d MiB")
         it.world.running["acme"] = False
         await it.next_sample()
         await it.sees(r"It ended meanwhile")
@@ -199,6 +199,20 @@ async def test_shift_r_restarts_after_the_same_question_and_starts_what_is_stopp
         await it.press("R")
         await it.sees(r"Started lmcollect")
         assert it.world.application_running
+
+
+async def test_a_child_that_is_down_comes_back_without_a_question() -> None:
+    class Down(World):
+        def owners(self):  # type: ignore[no-untyped-def]
+            down = owner("sup:down", "supervisor", retained=0, state="terminated", actions=("restart",))
+            return [*super().owners(), down]
+
+    async with face(Down()) as it:
+        it.grid.move_to("supervisor:sup:down")
+        await it.press("R")
+        await it.sees(r"Restarted sup:down")
+        await it.press("x")
+        await it.sees(r"offers no way to stop it")
 
 
 async def test_u_goes_to_the_owning_supervisor_in_the_tree() -> None:
