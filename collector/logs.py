@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import socket
 import sys
 import time
 
@@ -31,13 +32,48 @@ def set_up(log: Log, name: str) -> None:
         root.addHandler(handler)
     if log.syslog:
         address = _address(log.syslog)
-        remote = logging.handlers.SysLogHandler(address, facility="daemon")
-        remote.ident = f"{name}: "
-        remote.append_nul = False
+        remote = _SysLog(address, name)
         remote.setFormatter(ReportFormatter(timestamps=False))
         root.addHandler(remote)
     if not root.handlers:
         root.addHandler(logging.NullHandler())
+
+
+class _SysLog(logging.handlers.SysLogHandler):
+    """Datagrams to a syslog daemon, and never a wait for one: a local socket whose daemon does not read would
+    otherwise stop the event loop with the first line (the talk's gen_udp stall). What cannot be sent is
+    dropped; the next line that can says how many were."""
+
+    socket: socket.socket
+
+    def __init__(self, address: str | tuple[str, int], name: str) -> None:
+        super().__init__(address, facility="daemon", socktype=socket.SOCK_DGRAM)
+        self.ident = f"{name}: "
+        self._dropped = 0
+        self.socket.setblocking(False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        dropped = f" dropped={self._dropped}" if self._dropped else ""
+        priority = self.encodePriority(self.facility, self.mapPriority(record.levelname))
+        message = f"<{priority}>{self.ident}{self.format(record)}{dropped}".encode()
+        try:
+            self._send(message)
+        except OSError:
+            self._dropped += 1
+        else:
+            self._dropped = 0
+
+    def _send(self, message: bytes) -> None:
+        if isinstance(self.address, tuple):
+            self.socket.sendto(message, self.address)
+            return
+        try:
+            self.socket.send(message)
+        except BlockingIOError:
+            raise
+        except OSError:  # the daemon was restarted
+            self.socket.connect(self.address)
+            self.socket.send(message)
 
 
 def _address(syslog: str) -> str | tuple[str, int]:

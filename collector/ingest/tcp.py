@@ -26,7 +26,7 @@ from collector.counters import ListenerCounters
 from collector.ingest.framing import Framer, FramingError
 from collector.ingest.inbox import Inbox
 from collector.ingest.sinks import Session, Sink
-from collector.logs import event
+from collector.logs import Throttle
 
 __all__ = ["RECEIVE_BYTES", "TcpEndpoint"]
 
@@ -53,6 +53,7 @@ class TcpEndpoint:
         self.paused: dict[_Connection, weakref.ref[Inbox]] = {}
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.on_pause = on_pause
+        self.throttle = Throttle(_log)
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -82,8 +83,10 @@ class TcpEndpoint:
         Bounded by what is in the sockets' receive buffers now, so a busy sender cannot keep it going; waits
         for room where the client is over its budget."""
         self._stop_listening()
-        for connection in list(self.connections):
-            await connection.finish()
+        await asyncio.sleep(0)  # connections the loop has accepted already and not yet introduced
+        while self.connections:
+            for connection in list(self.connections):
+                await connection.finish()
 
     def close(self) -> None:
         """Close everything at once; what is still in the sockets' buffers is lost. Harmless to repeat."""
@@ -210,9 +213,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._count_truncated(endpoint, framer)
             endpoint.counters.oversized += error.oversized
             endpoint.counters.framing_errors += not error.oversized
-            event(
-                _log,
-                logging.WARNING,
+            endpoint.throttle.warning(
                 "framing_lost",
                 listener=endpoint.listener.name,
                 source=self._source,

@@ -169,6 +169,17 @@ def test_a_connection_that_loses_its_framing_is_closed_and_what_was_whole_is_kep
         assert "event=framing_lost" in collector.log()
 
 
+def test_senders_of_garbage_do_not_fill_our_own_log() -> None:
+    with Collector() as collector:
+        port = collector.port("acme-tcp")
+        for _ in range(20):
+            with open_connection(port) as sock:
+                sock.sendall(b"9 <13>whole" + b"no count here")
+                assert sock.recv(1) == b""
+        assert collector.listener("acme-tcp")["framing_errors"] == 20
+        assert collector.log().count("event=framing_lost") == 1
+
+
 def test_a_hundred_connections_of_both_framings_at_once_are_all_stored() -> None:
     with Collector() as collector:
         port = collector.port("acme-tcp")

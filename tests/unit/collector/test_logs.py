@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,40 @@ def test_the_log_goes_to_syslog_as_one_datagram_an_event(monkeypatch: pytest.Mon
     assert message.text == (
         'north: level=error logger=root event=spool_failed client=acme problem="disk full"'
     )
+
+
+def test_a_syslog_daemon_that_does_not_read_or_is_gone_stops_nobody_and_what_it_missed_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.RootLogger(logging.WARNING)
+    monkeypatch.setattr(logging, "getLogger", lambda name=None: root)
+    place = str(tmp_path / "log")
+
+    def say(count: int) -> None:
+        for _ in range(count):
+            event(root, logging.ERROR, "spool_failed")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(place)
+        set_up(Log(stderr=False, syslog=place), "north")
+        say(5000)  # far more than its socket takes: a handler that waits would wait here for ever
+        read = 0
+        while select.select([daemon], [], [], 0)[0]:
+            daemon.recv(4096)
+            read += 1
+        assert 0 < read < 5000
+        say(1)
+        assert f"event=spool_failed dropped={5000 - read}" in daemon.recv(4096).decode()
+    os.unlink(place)
+    say(2)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(place)
+        daemon.settimeout(10)
+        say(1)
+        assert daemon.recv(4096).decode().endswith("event=spool_failed dropped=2")
+    for handler in root.handlers:
+        handler.close()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_syslog_address_that_is_none_is_refused() -> None:
