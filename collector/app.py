@@ -127,6 +127,12 @@ class ListenersSupervisor(Supervisor):
         specs = []
         for listener in config.listeners_of(None):
             counted = state.listeners[listener.name]
-            sink = RoutingSink(state.directory, config.clients, config.routing, counted)
+            sink = RoutingSink(
+                state.directory,
+                config.clients,
+                config.routing,
+                counted,
+                senders_wait=listener.transport == "tcp",
+            )
             specs.append(receiver_spec(listener, sink, counted, state.clients, config.stop_timeout_s))
         return SupervisorFlags("one_for_one", intensity=3, period=10), specs

@@ -72,7 +72,8 @@ class Client:
     hostnames: tuple[str, ...] = ()
     """Globs; a routed message from such a host is this client's."""
     queue_budget_bytes: int = 16 * MIB
-    """Accepted but not yet stored; over it, reading from this client's senders pauses."""
+    """Accepted but not yet stored; over it, reading from this client's senders pauses. (Datagrams to a
+    listener that routes are then dropped, and counted: pausing would hold up every client's.)"""
 
 
 @dataclass(frozen=True)

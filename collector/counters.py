@@ -52,6 +52,9 @@ class ListenerCounters:
     """Messages of no known client, rejected."""
     refused: int = 0
     """Messages of a client that is stopped, not accepted."""
+    dropped: int = 0
+    """Messages of a client over its budget, not accepted (udp listeners that route: not to read on would
+    hold up everybody's)."""
     port: int = 0
     """The port in use; 0 while it is closed."""
     last_port: int = 0

@@ -83,7 +83,9 @@ def _status(args: argparse.Namespace) -> int:
     print(f"{answer['name']}  pid {answer['pid']}  up {answer['uptime_s']:.0f} s  {answer['application']}  "
           f"rss {_size(answer['rss_bytes'])}  spool {answer['spool']['directory']} "
           f"({'?' if free is None else _size(free)} free)")  # fmt: skip
-    rows = [("CLIENT", "STATE", "CONNS", "ACCEPTED", "STORED", "QUEUED", "QUEUE", "LOST", "ON DISK")]
+    rows: list[tuple[str, ...]] = [
+        ("CLIENT", "STATE", "CONNS", "ACCEPTED", "STORED", "QUEUED", "QUEUE", "LOST", "ON DISK")
+    ]
     for name, client in answer["clients"].items():
         rows.append(
             (
@@ -100,7 +102,18 @@ def _status(args: argparse.Namespace) -> int:
         )
     _table(rows)
     rows = [
-        ("LISTENER", "ADDRESS", "CLIENT", "CONNS", "RECEIVED", "UNKNOWN", "REFUSED", "TRUNCATED", "BROKEN")
+        (
+            "LISTENER",
+            "ADDRESS",
+            "CLIENT",
+            "CONNS",
+            "RECEIVED",
+            "UNKNOWN",
+            "REFUSED",
+            "DROPPED",
+            "TRUNCATED",
+            "BROKEN",
+        )
     ]
     for listener in answer["listeners"]:
         place = f"{listener['transport']} {listener['host']}:{listener['port']}"
@@ -113,6 +126,7 @@ def _status(args: argparse.Namespace) -> int:
                 _size(listener["received_bytes"]),
                 str(listener["unknown"]),
                 str(listener["refused"]),
+                str(listener["dropped"] + (listener.get("kernel_drops") or 0)),
                 str(listener["truncated"]),
                 str(listener["oversized"] + listener["framing_errors"]),
             )

@@ -77,13 +77,24 @@ class ClientSink:
 
 
 class RoutingSink:
-    """Structured data says whose a message is; else the hostname; else it is unknown."""
+    """Structured data says whose a message is; else the hostname; else it is unknown.
+
+    senders_wait: reading can be paused for one sender alone (tcp). Where it cannot (udp), what comes for a
+    client over its budget is dropped and counted, for no client may hold up the others.
+    """
 
     def __init__(
-        self, directory: Directory, clients: Sequence[Client], routing: Routing, counters: ListenerCounters
+        self,
+        directory: Directory,
+        clients: Sequence[Client],
+        routing: Routing,
+        counters: ListenerCounters,
+        *,
+        senders_wait: bool = True,
     ) -> None:
         self.directory = directory
         self.counters = counters
+        self.senders_wait = senders_wait
         self._names = frozenset(client.name for client in clients)
         self._sd_id = routing.sd_id.encode()
         self._sd_param = routing.sd_param.encode()
@@ -143,7 +154,11 @@ class _RoutedSession:
                 self.unwanted = len(self._carried) == 1
                 sink.throttle.warning("client_stopped", client=client, count=len(group), action="refused")
                 continue
+            if inbox.over_budget and not sink.senders_wait:
+                sink.counters.dropped += len(group)
+                sink.throttle.warning("client_over_budget", client=client, count=len(group), action="dropped")
+                continue
             inbox.put(group, octets if len(groups) == 1 else sum(map(len, group)), source)
-            if inbox.over_budget:
+            if inbox.over_budget and sink.senders_wait:
                 full = inbox
         return full

@@ -100,6 +100,18 @@ def test_a_full_inbox_is_returned_so_that_its_sender_pauses() -> None:
     assert session.deliver([b""], 0, "x") is acme
 
 
+def test_where_senders_cannot_wait_a_client_over_its_budget_loses_and_the_others_go_on() -> None:
+    directory = Directory()
+    acme, globex = inbox("acme", budget_bytes=65), inbox("globex")
+    directory.add(acme)
+    directory.add(globex)
+    counters = ListenerCounters()
+    session = RoutingSink(directory, CLIENTS, Routing(), counters, senders_wait=False).session()
+    for _ in range(3):
+        assert session.deliver([message(client="acme"), message(client="globex")], 1, "x") is None
+    assert (acme.queued, globex.queued, counters.dropped) == (1, 3, 2)
+
+
 def test_a_closed_inbox_accepts_nothing() -> None:
     acme = inbox("acme")
     acme.closed = True
