@@ -89,9 +89,13 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Finish the open segment. Harmless if there is none."""
-        if self._fd >= 0:
+        fd, self._fd, self._path = self._fd, -1, None
+        if fd >= 0:
+            os.close(fd)  # whatever this says, the number is another file's now
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:  # killed: nobody closed us
             os.close(self._fd)
-            self._fd, self._path = -1, None
 
     def _rotate(self) -> None:
         old = time.monotonic() - self._made_at >= self.segment_age_s
@@ -100,13 +104,14 @@ class SegmentWriter:
 
     def _open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        existing = segment_paths(self.directory)
-        number = int(existing[-1].stem) + 1 if existing and existing[-1].stem.isdigit() else 1
+        stems = [path.stem for path in segment_paths(self.directory)]
+        number = 1 + max((int(stem) for stem in stems if stem.isdecimal()), default=0)
         path = self.directory / f"{number:08d}{SUFFIX}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             _write_all(fd, pack_header(SegmentHeader(self.client, time.time_ns())))
             _sync_directory(self.directory)
+            _sync_directory(self.directory.parent)  # the client's folder may be new, too
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)

@@ -75,6 +75,32 @@ def test_a_segment_that_is_large_enough_is_finished_and_a_new_one_begun(tmp_path
     ]
 
 
+def test_a_writer_that_is_killed_leaves_no_open_file(tmp_path: Path) -> None:
+    out = writer(tmp_path)
+    out.write([b"x"], 0)
+    path = out.path
+    assert str(path) in _open_files()
+    del out
+    assert str(path) not in _open_files()
+
+
+def _open_files() -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return found
+
+
+def test_a_strangers_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    first = written(tmp_path)
+    (tmp_path / "acme" / "notes.seg").write_text("by hand")
+    assert written(tmp_path).name == "00000002.seg"
+    assert first.name == "00000001.seg"
+
+
 def test_a_later_run_never_appends_to_an_earlier_runs_segment(tmp_path: Path) -> None:
     first, second = written(tmp_path), written(tmp_path)
     assert first != second
