@@ -10,13 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-_SIGNALS = signal.valid_signals() - {
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGABRT,
-}
+_OWN_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_SIGNALS = signal.valid_signals() - _OWN_FAULTS
 """All but those a thread brings upon itself, which ``faulthandler`` must still see."""
 
 
@@ -38,8 +33,9 @@ def start_thread(target: Callable[..., None], *args: object) -> None:
     """Run ``target(*args)`` in a thread of its own that the interpreter does not wait for at exit.
 
     Not a ``threading.Thread``: that would show in the application's ``threading.enumerate()``, and be
-    traced and profiled with it. It takes no signals: an application that blocks one, to wait for it,
-    would be ended by it if it found one more thread that did not. ``target`` must not raise. Raises RuntimeError if no thread can start."""
+    traced and profiled with it. It takes no signals: one that the application blocks everywhere, to wait
+    for it, would otherwise end the process here. ``target`` must not raise. Raises RuntimeError if no
+    thread can start."""
 
     def run() -> None:
         try:
