@@ -68,6 +68,8 @@ class ControlServer:
                 await writer.drain()
         except (OSError, ValueError):  # ValueError: a line over the limit
             pass
+        except asyncio.CancelledError:
+            pass  # the loop ends; asyncio would report a cancelled connection as an error
         finally:
             writer.close()
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from collector.commands.control import add_socket_options, control_socket
-from collector.control import ask
+from collector.control import Unreachable, ask
 from collector.load.plan import Flow, PlanError, plan_from_status, plan_from_targets
 from collector.load.profiles import PROFILES
 from collector.load.sender import Sender
@@ -31,7 +31,7 @@ def register(commands: Any) -> None:
         help="send realistic traffic, for a while",
         description="Send realistic, varied syslog traffic and stop by itself. Each client's messages are "
         "numbered: `collector spool verify --sequences` shows what arrived. Without --to it asks the "
-        "running collector for its clients and listeners.",
+        "running collector for its clients and listeners. Exit code 1: nothing could be sent.",
     )
     add_socket_options(parser)
     parser.add_argument(
@@ -66,14 +66,17 @@ def _load(args: argparse.Namespace) -> int:
         transport = args.transport or "tcp"
         flows = plan_from_targets(args.to, args.clients, transport, args.framing, args.profile)
     else:
-        status = ask(control_socket(args), {"do": "status"})
+        try:
+            status = ask(control_socket(args), {"do": "status"})
+        except Unreachable as error:
+            raise Unreachable(f"{error}; --to HOST:PORT needs none") from None
         flows = plan_from_status(status, args.clients, args.transport, args.framing, args.profile)
     report = asyncio.run(_send(args, flows))
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         _print_report(report)
-    return 0
+    return 0 if report["sent"] else 1
 
 
 async def _send(args: argparse.Namespace, flows: list[Flow]) -> dict[str, Any]:

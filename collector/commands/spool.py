@@ -64,9 +64,13 @@ def _clients(args: argparse.Namespace) -> list[str]:
         known = reader.clients(directory)
     except OSError as error:
         raise SpoolError(f"spool {directory} cannot be read: {error.strerror or error}") from None
+    if not known:
+        raise SpoolError(
+            f"spool {directory} holds no segments: nothing was stored yet, or it is another folder"
+        )
     for client in args.client or []:
         if client not in known:
-            hint = did_you_mean(client, known) or f" (there are: {', '.join(known) or 'none'})"
+            hint = did_you_mean(client, known) or f" (there are: {', '.join(known)})"
             raise SpoolError(f"spool {directory} has nothing of a client {client!r}{hint}")
     return args.client or known
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.load.profiles import profile_of
+from collector.schema import did_you_mean
 
 __all__ = ["Flow", "PlanError", "parse_target", "plan_from_status", "plan_from_targets"]
 
@@ -63,6 +64,12 @@ def plan_from_status(
     before one that routes; tcp before udp unless ``transport`` says. Raises PlanError."""
     known = list(status["clients"])
     names = _names(clients, known)
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f" (there are: {', '.join(known)})"
+            raise PlanError(
+                f"--clients {name}: the collector has no such client{hint}; to send as a stranger give --to"
+            )
     flows = []
     for number, name in enumerate(names):
         fitting = [

@@ -8,6 +8,7 @@ never costs another its pace, and what could not be sent while it was away is no
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import time
@@ -140,7 +141,7 @@ class Sender:
                 )
             except (OSError, asyncio.TimeoutError) as error:
                 if failures == 0:
-                    self._tell(f"cannot connect: {getattr(error, 'strerror', None) or error or 'no answer'}")
+                    self._tell(f"cannot connect: {_why(error)}")
                 await self._pause(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
                 self._away(pace, down)
@@ -228,24 +229,39 @@ class Sender:
         self.tally.read_to_the_end &= ended_well
 
     async def _udp(self, number: int) -> None:
-        family = socket.AF_INET6 if ":" in self.flow.host else socket.AF_INET
+        loop = asyncio.get_running_loop()
         pace = _Pace(self._rate_per_s)
         refused = False
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            (family, kind, proto, _, address), *_ = await loop.getaddrinfo(
+                self.flow.host, self.flow.port, type=socket.SOCK_DGRAM
+            )
+        except OSError as error:
+            self._tell(f"cannot send: {_why(error)}")
+            return
+        with socket.socket(family, kind, proto) as sock:
             sock.setblocking(False)
-            sock.connect((self.flow.host, self.flow.port))
+            try:
+                sock.connect(address)
+            except OSError as error:
+                self._tell(f"cannot send: {_why(error)}")
+                return
             self.connected += 1
             while self._left_s > 0:
                 await self._pause(TICK_S)
                 for message in self._messages(due := self._due(pace)):
                     try:
-                        await asyncio.get_running_loop().sock_sendall(sock, message)
+                        await loop.sock_sendall(sock, message)
                     except ConnectionRefusedError:  # the answer to an earlier datagram
                         self.tally.unsure += 1
                         if not refused:
                             self.tally.reconnects += 1
                             self._tell("nobody listens")
                         refused = True
+                    except OSError as error:
+                        self.connected -= 1
+                        self._tell(f"cannot send: {_why(error)}")
+                        return
                     else:
                         self._count(1, len(message))
                 if due and refused and self._answers(sock):
@@ -257,6 +273,13 @@ class Sender:
     def _answers(sock: socket.socket) -> bool:
         """No refusal is waiting on the socket."""
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def _why(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number and number > 0:
+        return os.strerror(number)  # asyncio words its own message
+    return getattr(error, "strerror", None) or str(error) or "no answer"
 
 
 class _Pace:

@@ -57,8 +57,8 @@ class Damage:
 
 
 def clients(directory: Path) -> list[str]:
-    """Who has a folder in this spool. Raises OSError where the folder cannot be read."""
-    return sorted(path.name for path in directory.iterdir() if path.is_dir())
+    """Who has segments in this spool. Raises OSError where the folder cannot be read."""
+    return sorted(path.name for path in directory.iterdir() if path.is_dir() and segment_paths(path))
 
 
 def scan_client(directory: Path, client: str) -> Iterator[Batch | Damage]:

@@ -111,6 +111,7 @@ def test_collector_stop_waits_until_all_is_stored_and_the_process_is_gone() -> N
         assert "has stopped" in done.stdout
         collector.wait_end(0)
         assert not collector.control.exists()
+        assert "level=error" not in collector.log()
         assert collector.counts() == {"acme": 1000}
         assert collector.cli("status").returncode == 3
 

@@ -178,6 +178,22 @@ def test_when_the_disk_becomes_read_only_nothing_is_lost(small_disk: Path) -> No
         assert collector.messages("acme") == [b"<13>one", b"<13>two"]
 
 
+def test_a_folder_without_segments_is_not_called_whole(tmp_path: Path) -> None:
+    (tmp_path / "not-a-client").mkdir()
+    for action in ("verify", "cat"):
+        done = run_cli("spool", action, tmp_path)
+        assert done.returncode == 1
+        assert f"spool {tmp_path} holds no segments" in done.stderr
+
+
+def test_a_load_that_reaches_nobody_fails_with_the_reason() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        done = run_cli("load", "--to", f"127.0.0.1:{taken.getsockname()[1]}", "--seconds", "0.2")
+    assert done.returncode == 1
+    assert "cannot connect: Connection refused" in done.stderr
+
+
 def test_verify_names_damage_and_cat_gives_what_is_whole() -> None:
     with Collector() as collector:
         send(collector.port("acme-tcp"), b"<13>one\n")

@@ -68,6 +68,11 @@ class InboxMachine(RuleBasedStateMachine):
         self.stored += self.flying
         self.flying = []
 
+    def teardown(self) -> None:
+        self.inbox.stored()
+        while self.inbox.take():
+            self.inbox.stored()
+
     @invariant()
     def nothing_is_lost_or_out_of_order(self) -> None:
         assert self.inbox.queued == len(self.waiting) + len(self.flying)

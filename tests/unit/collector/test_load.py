@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
+import socket
 import zlib
 
 import pytest
@@ -75,6 +77,8 @@ def test_a_plan_that_cannot_be_says_why() -> None:
         plan_from_status(STATUS, "globex", "udp", "newline", "mixed")
     with pytest.raises(PlanError, match="knows only 3"):
         plan_from_status(STATUS, "4", None, "newline", "mixed")
+    with pytest.raises(PlanError, match=re.escape("no such client (did you mean 'acme'?)")):
+        plan_from_status(STATUS, "acne", None, "newline", "mixed")
     with pytest.raises(PlanError, match="no --to globex=HOST:PORT"):
         plan_from_targets(["acme=h:1"], "acme,globex", "tcp", "newline", "mixed")
 
@@ -127,6 +131,22 @@ async def test_a_sender_without_a_peer_keeps_trying_says_so_once_and_ends_in_tim
     assert tally.down_s > 0
     assert len(said) == 1
     assert "cannot connect" in said[0]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_sender_to_a_place_that_is_not_there_says_so_in_plain_words(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(*args: object, **options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    said: list[str] = []
+    flow = Flow("acme", "nowhere.example", 514, transport, "newline", "web")
+    sender = Sender(flow, rate_per_s=100, seconds=0.2, connections=1, run="r", seed=1, say=said.append)
+    assert (await sender.run()).sent == 0
+    (line,) = said
+    assert line.endswith("Name or service not known (nowhere.example:514)")
 
 
 def test_gaps_and_duplicates_are_found() -> None:
