@@ -154,7 +154,7 @@ class Diagtop(App[int]):
     def _done(self, done: Done) -> None:
         if done.action == "why":
             for screen in self.screen_stack:
-                if isinstance(screen, WhyScreen):
+                if isinstance(screen, WhyScreen) and screen.owner.id == done.owner_id:
                     screen.answer(done.why, " ".join(filter(None, (done.error, done.hint))))
             return
         self.finding = evidence.finding(done)
@@ -170,7 +170,7 @@ class Diagtop(App[int]):
     def may_act(self) -> bool:
         """Whether the target allows actions; says how to allow them if not."""
         hello = self.latest.hello if self.latest is not None else self.link.hello
-        if hello is None or self.link.state != "live":
+        if hello is None or self.link.state not in ("live", "refused"):
             self.say("Not connected: nothing can be done now.", "bad")
             return False
         if not hello.allow_actions:

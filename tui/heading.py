@@ -50,8 +50,8 @@ def _pill(sample: Sample | None, link: Link, frozen: bool, waiting_s: float) -> 
     mode: Spans = []
     if hello is not None:
         mode = [("RW ", "strong") if hello.allow_actions else ("RO ", "dim")]
-    if link.state == "lost":
-        return [*mode, ("✗ LOST ", "bad")]
+    if link.state in ("lost", "refused"):
+        return [*mode, (f"✗ {link.state.upper()} ", "bad")]
     if waiting_s >= STALLED_AFTER_S:
         return [*mode, (f"… WAITING {fmt.duration(waiting_s)} ", "waste")]
     if link.state == "connecting":
@@ -60,7 +60,7 @@ def _pill(sample: Sample | None, link: Link, frozen: bool, waiting_s: float) -> 
 
 
 def _second(sample: Sample | None, link: Link, waiting_s: float, width: int) -> tuple[Spans, Spans]:
-    if link.state == "lost":
+    if link.state in ("lost", "refused"):
         retry = f"; again in {fmt.duration(link.retry_s)}, r: now" if link.retry_s else ""
         left: Spans = [(f" {link.text}", "bad"), (retry, "dim")]
         if link.hint:

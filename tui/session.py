@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from diag.wire import ranking
-from diag.wire.errors import DiagError
+from diag.wire.errors import DiagError, RpcError
 from diag.wire.model import Collected, Hello, JournalEntry, Memory, Owner, Stopped, Table, Trimmed, Why
 from tui.history import History
 from tui.source import Connect, Source
@@ -54,7 +54,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Link:
-    """How things stand between us and the target: ``connecting``, ``live`` or ``lost``."""
+    """How things stand between us and the target: ``connecting``, ``live``, ``refused`` (it answers, but
+    will not say what was asked) or ``lost``."""
 
     state: str
     text: str = ""
@@ -114,6 +115,8 @@ class Done:
 
     action: str
     victim: str
+    owner_id: str = ""
+    """Of ``why``: who it is about."""
     collected: Collected | None = None
     trimmed: Trimmed | None = None
     stopped: Stopped | None = None
@@ -136,6 +139,7 @@ class _Command:
     action: str
     victim: str
     work: Callable[[Source], Done]
+    owner_id: str
 
 
 def explain(error: BaseException) -> tuple[str, str]:
@@ -228,7 +232,10 @@ class Session:
         return 0.0 if since is None else time.monotonic() - since
 
     def ask_why(self, owner: Owner) -> None:
-        self._ask("why", owner.name, lambda source: Done("why", owner.name, why=source.why(owner.id)))
+        def work(source: Source) -> Done:
+            return Done("why", owner.name, owner.id, why=source.why(owner.id))
+
+        self._ask("why", owner.name, work, owner.id)
 
     def collect(self) -> None:
         """Force a collection, and say how much was held when it began."""
@@ -288,23 +295,30 @@ class Session:
             try:
                 self._asking_since = time.monotonic()
                 if source is None:
-                    self._emit(Link("connecting"))
+                    if failures == 0:
+                        self._emit(Link("connecting"))
                     source = self._enter()
                 self._sample(source)
+                if failures:
+                    self._emit(Link("live", hello=self._hello))
                 failures = 0
                 pause_s = self.interval_s
             except Exception as error:
-                if source is not None:
-                    self._leave(source)
-                    source = None
                 if self._stopping.is_set():
                     break
                 pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 text, hint = explain(error)
-                if failures == 0:
-                    self.note("link", self._hello.target.name if self._hello else "", f"lost: {text}")
+                if isinstance(error, RpcError) and source is not None:
+                    # It answers, but not that: the way there is fine, and so is what was seen.
+                    self._emit(Link("refused", text, hint, pause_s, self._hello))
+                else:
+                    if source is not None:
+                        self._leave(source)
+                        source = None
+                    if failures == 0:
+                        self.note("link", self._hello.target.name if self._hello else "", f"lost: {text}")
+                    self._emit(Link("lost", text, hint, pause_s, self._hello))
                 failures += 1
-                self._emit(Link("lost", text, hint, pause_s, self._hello))
             finally:
                 self._asking_since = None
             self._wake.wait(pause_s)
@@ -364,12 +378,13 @@ class Session:
             )
         )
         if self._number % JOURNAL_EVERY == 1:
-            self._read_journal(source)
+            with contextlib.suppress(RpcError):  # an agent without a journal can still be looked at
+                self._read_journal(source)
 
     # -- the acting thread --------------------------------------------------------------------------
 
-    def _ask(self, action: str, victim: str, work: Callable[[Source], Done]) -> None:
-        self._asked.put(_Command(action, victim, work))
+    def _ask(self, action: str, victim: str, work: Callable[[Source], Done], owner_id: str = "") -> None:
+        self._asked.put(_Command(action, victim, work, owner_id))
 
     def _serve(self) -> None:
         while (command := self._asked.get()) is not None and not self._stopping.is_set():
@@ -391,7 +406,7 @@ class Session:
                 text, hint = explain(error)
                 if command.action != "why":
                     self.note(command.action, command.victim, f"failed: {text}")
-                self._emit(Done(command.action, command.victim, error=text, hint=hint))
+                self._emit(Done(command.action, command.victim, command.owner_id, error=text, hint=hint))
             finally:
                 if source is not None:
                     self._leave(source)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
@@ -52,24 +54,25 @@ class LiveScreen(Screen[None]):
         return []
 
     def live(self) -> None:
-        """Redraw everything. Cheap when nothing changed."""
-        if not self.query(Heading) or not self.query(KeyBar):
-            return
-        self.draw()
-        self.beat()
+        """Redraw everything. Cheap when nothing changed; nothing while the screen is built or torn down."""
+        if self.query(KeyBar):
+            with suppress(NoMatches):
+                self.draw()
+            self.beat()
 
     def beat(self) -> None:
         """Redraw what changes without a new sample: how long an answer is awaited, the last finding."""
         app = self.diagtop
-        self.query_one(Heading).show(
-            app.sample,
-            app.link,
-            frozen=app.frozen,
-            waiting_s=app.waiting_s(),
-            view=self.VIEW,
-            right=self.summary(),
-        )
-        self.query_one(Status).show(app.finding)
+        with suppress(NoMatches):
+            self.query_one(Status).show(app.finding)
+            self.query_one(Heading).show(
+                app.sample,
+                app.link,
+                frozen=app.frozen,
+                waiting_s=app.waiting_s(),
+                view=self.VIEW,
+                right=self.summary(),
+            )
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.live)

@@ -88,6 +88,8 @@ class World:
         self.lock = threading.Lock()
         self.connections = 0
         self.closed = 0
+        self.refuses = ""
+        """What ``top`` answers instead of a table."""
 
     def connect(self) -> Fake:
         if not self.alive:
@@ -190,6 +192,8 @@ class Fake:
 
     def top(self, by: str = "buffers", limit: int | None = None, *, with_ancestors: bool = False) -> Table:
         self._ask("top", by)
+        if self.world.refuses:
+            raise RpcError(-32003, self.world.refuses, "try again in a moment")
         with self.world.lock:
             if self.world.running["acme"] and self.world.application_running:
                 self.world.leaked += STEP_BYTES

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.unit.tui.fake import STEP_BYTES, World
+from diag.wire.errors import RpcError
+from diag.wire.model import JournalEntry
+from tests.unit.tui.fake import STEP_BYTES, Fake, World
 from tui.session import Done, Event, Journal, Link, Sample, Session, Started, explain
 
 E = TypeVar("E")
@@ -188,6 +190,33 @@ def test_a_lost_target_is_said_and_tried_again_until_it_is_back() -> None:
         "lost: the target went away",
         "back",
     ]
+
+
+def test_a_target_that_answers_but_refuses_is_not_lost() -> None:
+    world = World()
+    with watching(world) as (session, ear):
+        ear.wait_for(Sample)
+        connections = world.connections
+        world.refuses = "another picture is being taken"
+        refused = ear.wait_for(Link, lambda link: link.state == "refused")
+        assert refused.text == "another picture is being taken"
+        assert refused.hint == "try again in a moment"
+        ear.forget()
+        world.refuses = ""
+        session.refresh()
+        ear.wait_for(Link, lambda link: link.state == "live")
+        assert world.connections == connections, "the connection was kept"
+
+
+def test_an_agent_without_a_journal_can_still_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_journal(self: Fake) -> tuple[JournalEntry, ...]:
+        raise RpcError(-32601, "no method journal")
+
+    monkeypatch.setattr(Fake, "journal", no_journal)
+    with watching(World()) as (session, ear):
+        ear.wait_for(Sample, lambda s: s.number >= 3)
+        session.collect()
+        assert ear.wait_for(Done).collected is not None
 
 
 def test_another_process_in_its_place_starts_with_a_clean_past() -> None:

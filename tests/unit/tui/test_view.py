@@ -203,7 +203,7 @@ def width_of(spans: Sequence[tuple[str, str]]) -> int:
 @given(
     width=st.integers(10, 220),
     frozen=st.booleans(),
-    state=st.sampled_from(["live", "lost", "connecting"]),
+    state=st.sampled_from(["live", "lost", "refused", "connecting"]),
     waiting=st.sampled_from([0.0, 7.0]),
     known=st.booleans(),
 )
