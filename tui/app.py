@@ -11,6 +11,7 @@ from textual.binding import Binding
 
 from diag.wire.model import Owner
 from tui import evidence
+from tui.events import Done, Journal, Line, Link, Sample, Started
 from tui.evidence import Finding
 from tui.keymap import EVERYWHERE, bindings, keys_of
 from tui.messages import Heard
@@ -20,7 +21,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.owners import SupervisorsScreen, TasksScreen
 from tui.screens.released import ReleasedScreen
 from tui.screens.why import WhyScreen
-from tui.session import Done, Journal, Line, Link, Sample, Session, Started
+from tui.session import Session
 from tui.source import Connect
 from tui.theme import THEME
 

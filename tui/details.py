@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from diag.wire.model import HOLDERS, Owner, Path, Why
 from tui import format as fmt
-from tui.session import Sample
+from tui.events import Sample
 from tui.view import GLYPHS
 
 Span = tuple[str, str]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from diag.wire.model import Collected, Stopped, Trimmed
 from tui import format as fmt
-from tui.session import Done
+from tui.events import Done
 
 LITTLE = 0.1
 """A collection that frees less than this share of what was held brought little back."""

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from tui import format as fmt
 from tui.details import Spans
-from tui.session import Link, Sample
+from tui.events import Link, Sample
 
 STALLED_AFTER_S = 5.0
 """A sample that takes longer than this is said to be waiting."""

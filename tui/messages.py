@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from tui.session import Event
+from tui.events import Event
 
 
 class Heard(Message):

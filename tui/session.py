@@ -11,12 +11,13 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from diag.wire import ranking
 from diag.wire.errors import DiagError, RpcError
-from diag.wire.model import Collected, Hello, JournalEntry, Memory, Owner, Stopped, Table, Trimmed, Why
+from diag.wire.model import Hello, JournalEntry, Owner, Stopped, Table
+from tui.events import Done, Event, Journal, Line, Link, Released, Sample, Started
 from tui.history import History
 from tui.source import Connect, Source
 
@@ -28,110 +29,6 @@ BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 10.0)
 ORDERS = ("buffers", "retained", "waste", "growth")
 JOURNAL_EVERY = 5
 """Samples between two looks at the target's journal, where other operators' actions stand too."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One refresh: everything a screen draws from."""
-
-    number: int
-    at: float
-    """Seconds since the epoch."""
-    order: str
-    hello: Hello
-    table: Table
-    """With the growth of each owner over the window, where it was seen more than once."""
-    memory: Memory
-    rss_bytes: tuple[float, ...]
-    """Oldest first."""
-    rss_growth: float | None
-
-    def owner(self, owner_id: str | None) -> Owner | None:
-        return self.index.get(owner_id) if owner_id is not None else None
-
-    index: Mapping[str, Owner] = field(default_factory=dict, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Link:
-    """How things stand between us and the target: ``connecting``, ``live``, ``refused`` (it answers, but
-    will not say what was asked) or ``lost``."""
-
-    state: str
-    text: str = ""
-    hint: str = ""
-    retry_s: float | None = None
-    hello: Hello | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the journal: an action with its figures, or something that happened to the link."""
-
-    time: float
-    action: str
-    victim: str
-    outcome: str
-    predicted_bytes: int | None = None
-    freed_bytes: int | None = None
-    rss_before: int | None = None
-    rss_after: int | None = None
-    uid: int | None = None
-    caller_pid: int | None = None
-
-
-@dataclass(frozen=True)
-class Journal:
-    lines: tuple[Line, ...]
-    """Oldest first."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A command was begun; it may take seconds."""
-
-    action: str
-    victim: str
-
-
-@dataclass(frozen=True)
-class Released:
-    """One owner before and after a collection."""
-
-    owner: Owner
-    before_bytes: int
-    after_bytes: int
-    ended: bool = False
-    """It is no more: what it held went with it, whether or not the collector was the reason."""
-
-    @property
-    def released_bytes(self) -> int:
-        return self.before_bytes - self.after_bytes
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command ended. Exactly one of the records is set when it went well, none when ``error`` is."""
-
-    action: str
-    victim: str
-    owner_id: str = ""
-    """Of ``why``: who it is about."""
-    collected: Collected | None = None
-    trimmed: Trimmed | None = None
-    stopped: Stopped | None = None
-    why: Why | None = None
-    released: tuple[Released, ...] = ()
-    complete: bool = True
-    """False: one of the pictures compared was cut off."""
-    held_bytes: int | None = None
-    """What all owners held just before, for comparison."""
-    error: str = ""
-    hint: str = ""
-
-
-Event = Sample | Link | Journal | Started | Done
-"""What the listener receives."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +155,7 @@ class Session:
                 "",
                 collected=collected,
                 released=released(before, after),
-                complete=before.cost.complete and after.cost.complete,
+                complete=all(t.cost.complete and not is_cut(t) for t in (before, after)),
                 held_bytes=_held(before),
             )
 
@@ -442,14 +339,21 @@ class Session:
 def released(before: Table, after: Table) -> tuple[Released, ...]:
     """Owners that hold less after than before, most first.
 
-    Subtree sums would name every ancestor too, so what is compared is each owner's own share.
+    Subtree sums would name every ancestor too, so what is compared is each owner's own share. Who is
+    missing afterwards has ended, unless rows were cut off: then nothing is known about it.
     """
     now = {owner.id: owner.own_bytes for owner in after.owners}
     rows = [
         Released(owner, owner.own_bytes, now.get(owner.id, 0), ended=owner.id not in now)
         for owner in before.owners
+        if owner.id in now or not is_cut(after)
     ]
     return tuple(sorted((row for row in rows if row.released_bytes > 0), key=lambda row: -row.released_bytes))
+
+
+def is_cut(table: Table) -> bool:
+    """Whether there are more owners than rows."""
+    return len(table.owners) < table.total_owners
 
 
 def _held(table: Table) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diag.wire.model import Owner
 from tui import format as fmt
-from tui.session import Released, Sample
+from tui.events import Released, Sample
 
 SUBSYSTEMS = ("application", "supervisor")
 

@@ -14,7 +14,7 @@ from textual.widgets import Button, Input, Static
 from diag.wire.model import Owner
 from tui import format as fmt
 from tui.details import NOTABLE, Spans, later, wrapped
-from tui.session import Sample
+from tui.events import Sample
 from tui.view import GLYPHS, SUBSYSTEMS, ancestors_of, subtree_of
 from tui.widgets.tones import content
 

@@ -6,9 +6,9 @@ from textual.widget import Widget
 
 from tui import format as fmt
 from tui.details import Spans
+from tui.events import Line
 from tui.keymap import EVERYWHERE
 from tui.screens.live import LiveScreen
-from tui.session import Line
 from tui.view import Cell, Row
 from tui.widgets.grid import Column, Grid
 

@@ -12,12 +12,13 @@ from textual.widgets import Input
 from diag.wire.model import Owner
 from tui import format as fmt
 from tui.details import Spans
+from tui.events import Sample
 from tui.keymap import EVERYWHERE, OWNERS, TREE, bindings, keys_of
 from tui.messages import Chosen, Moved
 from tui.screens.confirm import Confirm
 from tui.screens.live import LiveScreen
 from tui.screens.why import WhyScreen
-from tui.session import ORDERS, Sample
+from tui.session import ORDERS
 from tui.view import Row, rank_rows, tree_rows
 from tui.widgets.detail import Detail
 from tui.widgets.grid import Column, Grid

@@ -7,9 +7,9 @@ from textual.widgets import Static
 
 from tui import format as fmt
 from tui.details import Spans
+from tui.events import Done
 from tui.keymap import BACK, EVERYWHERE, bindings
 from tui.screens.live import LiveScreen
-from tui.session import Done
 from tui.view import released_rows
 from tui.widgets.grid import Column, Grid
 from tui.widgets.tones import content
@@ -47,13 +47,15 @@ class ReleasedScreen(LiveScreen):
         lines: list[Spans] = [
             [
                 (f" GC freed {fmt.size(freed)}", "strong"),
-                (f" of {fmt.size(self._done.held_bytes)} held;", ""),
-                (f" the owners below let go of {fmt.size(owned)}.", ""),
+                (f"; owners held {fmt.size(self._done.held_bytes)}", ""),
+                (f" and let go of {fmt.size(owned)} of it.", ""),
             ],
             [(" Own shares, before minus after; owners at work change by themselves too.", "dim")],
         ]
         if not self._done.complete:
-            lines[1] = [(" A picture was cut off: these figures are lower bounds.", "waste")]
+            lines[1] = [
+                (" A picture was cut off: not everybody could be compared, and figures are rough.", "waste")
+            ]
         return lines
 
     def summary(self) -> Spans:

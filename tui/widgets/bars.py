@@ -6,10 +6,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.details import Spans
+from tui.events import Link, Sample
 from tui.evidence import Finding
 from tui.heading import heading, tabs
 from tui.keymap import footer, keys_of
-from tui.session import Link, Sample
 from tui.widgets.tones import STYLES, content
 
 VIEWS = (("1", "tasks", "Tasks"), ("2", "supervisors", "Supervisors"), ("9", "journal", "Journal"))

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from diag.wire.model import Owner
 from tui.details import more_lines, owner_lines
-from tui.session import Sample
+from tui.events import Sample
 from tui.widgets.tones import content
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-CORE = ("format", "history", "source", "session", "view", "details", "evidence", "guard")
+CORE = ("format", "history", "source", "events", "session", "view", "details", "evidence", "guard")
 
 
 @pytest.mark.parametrize("module", CORE)

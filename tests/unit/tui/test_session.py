@@ -13,7 +13,8 @@ import pytest
 from diag.wire.errors import RpcError
 from diag.wire.model import JournalEntry
 from tests.unit.tui.fake import STEP_BYTES, Fake, World
-from tui.session import Done, Event, Journal, Link, Sample, Session, Started, explain
+from tui.events import Done, Event, Journal, Link, Sample, Started
+from tui.session import Session, explain
 
 E = TypeVar("E")
 
@@ -135,6 +136,8 @@ def test_what_a_collection_released_is_ranked_and_the_ended_are_said_so() -> Non
         ("b", 500, True),
         ("a", 90, False),
     ]
+    cut = replace(after, total_owners=40)
+    assert [each.owner.name for each in released(before, cut)] == ["a"], "b may just not be listed"
 
 
 def test_an_action_carries_the_identity_that_was_seen() -> None:

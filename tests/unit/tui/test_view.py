@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from diag.wire.model import Buffers, Collected, Cost, Hello, Memory, Owner, Path, Stopped, Table, Trimmed, Why
 from tests.unit.tui.fake import MB, TARGET, World, owner
 from tui.details import more_lines, owner_lines, text_of, why_lines
+from tui.events import Done, Link, Sample
 from tui.evidence import collected, doing, finding, stopped, trimmed
 from tui.heading import heading, tabs
-from tui.session import Done, Link, Sample
 from tui.view import ancestors_of, matches, rank_rows, subtree_of, tree_rows
 
 
