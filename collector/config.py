@@ -143,9 +143,6 @@ class Config:
     faults: tuple[Fault, ...] = ()
     file: str = ""
 
-    def client(self, name: str) -> Client:
-        return next(client for client in self.clients if client.name == name)
-
     def listeners_of(self, client: str | None) -> tuple[Listener, ...]:
         """The client's own listeners; with None, the ones that route."""
         return tuple(listener for listener in self.listeners if listener.client == client)

@@ -82,7 +82,7 @@ class Node:
         await asyncio.gather(down, stop, return_exceptions=True)
         if agent is not None:
             agent.close()
-        lost = sum(counters.lost for counters in self.state.clients.values())
+        lost = any(counters.accepted > counters.stored for counters in self.state.clients.values())
         logs.event(
             _log, logging.INFO, "stopped", accepted=self._total("accepted"), stored=self._total("stored")
         )

@@ -31,11 +31,6 @@ class GatherWriter(asyncio.WriteTransport):
         self._pending: deque[memoryview] = deque()
         self._pending_bytes = 0
 
-    @property
-    def pending(self) -> int:
-        """Pieces not sent yet."""
-        return len(self._pending)
-
     def get_write_buffer_size(self) -> int:
         """Octets not sent yet: what the views show, not what they keep alive."""
         return self._pending_bytes

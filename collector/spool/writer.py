@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from collector.counters import ClientCounters
 from collector.ingest.inbox import Inbox
 from collector.logs import event
 from collector.spool.directory import explain
+from collector.spool.disk_thread import DiskThread
 from collector.spool.segment import SegmentWriter
 from collector.supervision import NOREPLY, From, Pid, Reason, Server, cast, reply
 from collector.supervision.mailbox import MessageTimer
@@ -61,7 +61,7 @@ class Writer(Server):
             segment_age_s=spool.segment_age_s,
             compression_level=spool.compression_level,
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"spool:{client}")
+        self._disk = DiskThread(f"spool:{client}")
         self._reply_to: Pid | None = None
         self._waiting: list[From] = []
         self._failures = 0
@@ -94,8 +94,8 @@ class Writer(Server):
                 if self._failures:
                     await asyncio.sleep(self._retry_s)
         if self._inbox.in_flight is None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._segments.close)
-        self._thread.shutdown(wait=False)
+            await self._disk.call(self._segments.close)
+        self._disk.close()
 
     @property
     def _retry_s(self) -> float:
@@ -108,9 +108,7 @@ class Writer(Server):
         batch = self._inbox.in_flight
         if batch is not None:
             try:
-                stored_bytes = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._segments.write, batch.messages, batch.received_ns
-                )
+                stored_bytes = await self._disk.call(self._segments.write, batch.messages, batch.received_ns)
             except OSError as error:
                 self._failed(error)
                 return

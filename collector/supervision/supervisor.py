@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from collector.supervision.children import ChildRecord
@@ -26,8 +26,6 @@ from diag import hooks
 
 __all__ = ["ChildInfo", "Counts", "Supervisor", "count_children", "delete_child", "get_childspec"]
 __all__ += ["restart_child", "start_child", "terminate_child", "which_children"]
-
-Plan = tuple[SupervisorFlags, Iterable[ChildSpec]]
 
 
 class Supervisor:

@@ -113,6 +113,7 @@ class Collector:
     """One collector with a folder of its own; a context manager that leaves nothing behind.
 
     spool: where to store (default: in its own folder). tables: further TOML. args: for ``collector run``.
+    first: Python source to run in the process before the collector.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Collector:
         stop_timeout_s: float = 20.0,
         args: Sequence[str] = (),
         spool_options: str = "",
+        first: str = "",
     ) -> None:
         # Short, because a socket's path may have 107 octets only.
         self.home = Path(tempfile.mkdtemp(prefix="lm-"))
@@ -135,6 +137,7 @@ class Collector:
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(self.home / "run")}
         (self.home / "run").mkdir(mode=0o700)
         self._args = list(args)
+        self._first = first
         self._stderr = self.home / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
         named = [client if isinstance(client, dict) else {"name": client} for client in clients]
@@ -164,7 +167,10 @@ class Collector:
 
     def launch(self) -> None:
         """Start the process without waiting for anything."""
-        command = [sys.executable, "-m", "collector.cli", "run", "-c", str(self.config), *self._args]
+        program = ["-m", "collector.cli"]
+        if self._first:
+            program = ["-c", f"{self._first}\nimport sys, collector.cli\nsys.exit(collector.cli.main())"]
+        command = [sys.executable, *program, "run", "-c", str(self.config), *self._args]
         with open(self._stderr, "ab") as stderr:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, env=self.env)
 

@@ -186,6 +186,20 @@ def test_a_stop_that_cannot_store_gives_up_after_its_time_and_counts_the_loss() 
         assert "event=messages_lost client=acme count=10" in collector.log()
 
 
+def test_a_disk_that_hangs_does_not_keep_a_collector_alive_that_has_given_up() -> None:
+    hang = (
+        "import threading\n"
+        "from collector.spool.segment import SegmentWriter\n"
+        "SegmentWriter.write = lambda *args: threading.Event().wait()\n"
+    )
+    with Collector(stop_timeout_s=0.5, first=hang) as collector:
+        with open_connection(collector.port("acme-tcp")) as sock:
+            sock.sendall(b"<13>hello\n" * 10)
+        collector.wait_client("acme", lambda client: client["queued"] == 10, "10 accepted")
+        collector.stop(code=1)
+        assert "event=messages_lost client=acme count=10" in collector.log()
+
+
 def test_the_control_socket_is_private_and_answers_bad_requests_with_reasons() -> None:
     with Collector() as collector:
         assert collector.control.stat().st_mode & 0o777 == 0o600

@@ -116,6 +116,9 @@ async def test_stop_and_restart_of_a_child_by_an_operator() -> None:
     running = sv.whereis("worker")
     await root.diag_restart_child("w")
     assert sv.whereis("worker") not in (None, running)
+    await root.diag_stop_child("below")
+    below = root.diag_children()[1]
+    assert (below.state, below.kind, below.node) == ("terminated", "supervisor", None)
     with pytest.raises(KeyError, match="top has no child 'nobody'"):
         await root.diag_stop_child("nobody")
     with pytest.raises(KeyError):
