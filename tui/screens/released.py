@@ -54,7 +54,7 @@ class ReleasedScreen(LiveScreen):
         ]
         if not self._done.complete:
             lines[1] = [
-                (" A picture was cut off: not everybody could be compared, and figures are rough.", "waste")
+                (" A picture was cut off: not everybody is compared, and the figures are rough.", "waste")
             ]
         return lines
 

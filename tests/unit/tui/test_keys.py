@@ -98,7 +98,7 @@ async def test_g_collects_measures_again_and_says_that_little_came_back() -> Non
 async def test_shift_g_ranks_what_a_collection_released() -> None:
     async with face() as it:
         await it.press("G")
-        await it.sees(r"GC freed 117 KiB ; owners held \d+ MiB and let go of 0 B of it")
+        await it.sees(r"GC freed 117 KiB; owners held \d+ MiB and let go of 0 B of it")
         await it.sees(r"No owner holds less than before")
         await it.press("escape")
         await it.sees(r"WASTE")
