@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ __all__ = [
     "demo_path",
     "load",
     "parse",
+    "syslog_address",
 ]
 
 REJECT = "reject"
@@ -41,6 +43,7 @@ FAULT_KINDS = ("sub-binary",)
 FAULT_HOLDERS = ("locals", "registry", "queue", "transport")
 
 MIB = 1024 * 1024
+SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}\Z")
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,13 @@ def _routing(section: Section) -> Routing:
         sd_param=section.text("sd_param", "name"),
         unknown_client=section.text("unknown_client", REJECT),
     )
+    for key, value in (("sd_id", made.sd_id), ("sd_param", made.sd_param)):
+        if not SD_NAME.match(value):
+            section.fault(
+                key,
+                "must be an RFC 5424 name: 1 to 32 printable ASCII characters without space, '=', ']' or "
+                f"'\"', got {value!r}",
+            )
     section.finish()
     return made
 
@@ -253,12 +263,23 @@ def _log(section: Section) -> Log:
         stderr=section.flag("stderr", True),
         syslog=section.text("syslog", ""),
     )
-    if made.syslog and not made.syslog.startswith(("/", "udp://")):
-        section.fault(
-            "syslog", f"must be a socket path such as /dev/log, or udp://HOST:PORT, got {made.syslog!r}"
-        )
+    if made.syslog:
+        try:
+            syslog_address(made.syslog)
+        except ValueError as error:
+            section.fault("syslog", str(error))
     section.finish()
     return made
+
+
+def syslog_address(text: str) -> str | tuple[str, int]:
+    """Where ``[log] syslog`` points: a socket's path, or host and port. Raises ValueError."""
+    if text.startswith("/"):
+        return text
+    host, _, port = text[len("udp://") :].rpartition(":")
+    if not text.startswith("udp://") or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"must be a socket path such as /dev/log, or udp://HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)
 
 
 def _diag(section: Section) -> Diag:
@@ -284,10 +305,13 @@ def _listener(section: Section) -> Listener:
     if transport == "udp" and section.has("framing"):
         section.fault("framing", "is for tcp; a datagram is one message")
     client = section.text("client", "")
+    host = section.text("host", "127.0.0.1")
+    if not host:
+        section.fault("host", "must not be empty; 0.0.0.0 is every address of this machine, :: also IPv6's")
     made = Listener(
         name=section.name("name"),
         transport=transport,
-        host=section.text("host", "127.0.0.1"),
+        host=host,
         port=section.integer("port", low=0, high=65535),
         client=client or None,
         framing=section.choice("framing", "auto", allowed=("auto", "newline", "octet")),

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 
-from collector.config import Log
+from collector.config import Log, syslog_address
 from collector.supervision import ReportFormatter
 from collector.supervision.reports import pairs
 
@@ -22,8 +22,8 @@ Fact = str | int | float
 
 
 def set_up(log: Log, name: str) -> None:
-    """Send what the collector and its supervisors log to where ``log`` says. Raises OSError (no syslog
-    there) and ValueError (an address that is none)."""
+    """Send what the collector and its supervisors log to where ``log`` says. Raises OSError:
+    there is no syslog."""
     root = logging.getLogger()
     root.setLevel(log.level.upper())
     if log.stderr:
@@ -31,8 +31,7 @@ def set_up(log: Log, name: str) -> None:
         handler.setFormatter(ReportFormatter())
         root.addHandler(handler)
     if log.syslog:
-        address = _address(log.syslog)
-        remote = _SysLog(address, name)
+        remote = _SysLog(syslog_address(log.syslog), name)
         remote.setFormatter(ReportFormatter(timestamps=False))
         root.addHandler(remote)
     if not root.handlers:
@@ -51,6 +50,9 @@ class _SysLog(logging.handlers.SysLogHandler):
         self.ident = f"{name}: "
         self._dropped = 0
         self.socket.setblocking(False)
+        if isinstance(address, tuple):  # looked up once, not with every line
+            found = socket.getaddrinfo(*address, self.socket.family, socket.SOCK_DGRAM)
+            self._peer = found[0][4]
 
     def emit(self, record: logging.LogRecord) -> None:
         dropped = f" dropped={self._dropped}" if self._dropped else ""
@@ -65,7 +67,7 @@ class _SysLog(logging.handlers.SysLogHandler):
 
     def _send(self, message: bytes) -> None:
         if isinstance(self.address, tuple):
-            self.socket.sendto(message, self.address)
+            self.socket.sendto(message, self._peer)
             return
         try:
             self.socket.send(message)
@@ -74,15 +76,6 @@ class _SysLog(logging.handlers.SysLogHandler):
         except OSError:  # the daemon was restarted
             self.socket.connect(self.address)
             self.socket.send(message)
-
-
-def _address(syslog: str) -> str | tuple[str, int]:
-    if not syslog.startswith("udp://"):
-        return syslog
-    host, _, port = syslog[len("udp://") :].rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"[log] syslog: {syslog!r} must be udp://HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def event(logger: logging.Logger, level: int, what: str, **facts: Fact) -> None:

@@ -63,7 +63,7 @@ def _serve(args: argparse.Namespace, file: str | Path, spool: str | None) -> int
         return 0
     try:
         logs.set_up(settings.log, settings.name)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise CannotStart(f"[log] syslog {settings.log.syslog!r} cannot be used: {error}") from None
     return asyncio.run(_node(settings))
 

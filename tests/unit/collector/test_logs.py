@@ -86,8 +86,3 @@ def test_a_syslog_daemon_that_does_not_read_or_is_gone_stops_nobody_and_what_it_
     for handler in root.handlers:
         handler.close()
     assert capsys.readouterr().err == ""
-
-
-def test_a_syslog_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be udp://HOST:PORT"):
-        set_up(Log(stderr=False, syslog="udp://nowhere"), "collector")
