@@ -21,7 +21,8 @@ MAX_OCTET_COUNT = 16 * 1024 * 1024
 _OCTET = re.compile(rb"[1-9][0-9]{0,9} <")
 _OCTET_PREFIX = re.compile(rb"[1-9][0-9]{0,9}( ?)\Z")
 _COUNT = re.compile(rb"[\r\n]*([1-9][0-9]{0,9}) ")
-_COUNT_PREFIX = re.compile(rb"[\r\n]*([1-9][0-9]{0,9})?\Z")
+_COUNT_PREFIX = re.compile(rb"([1-9][0-9]{0,9})?\Z")
+_LINE_ENDS = re.compile(rb"[\r\n]*")
 
 
 class FramingError(Exception):
@@ -137,6 +138,8 @@ class Framer:
             if not digits.isdigit():
                 found = _COUNT.match(data, at)  # tolerate a line end between messages
                 if found is None:
+                    line_ends = _LINE_ENDS.match(data, at)
+                    at = line_ends.end() if line_ends else at  # not kept: there may be any number of them
                     if _COUNT_PREFIX.match(data, at):
                         break
                     raise FramingError(f"expected an octet count, found {data[at : at + 16]!r}", messages)

@@ -76,6 +76,15 @@ def test_any_octets_at_all_either_become_messages_within_the_limit_or_end_the_st
     assert framer.pending_bytes <= LIMIT + 16
 
 
+def test_line_ends_between_counted_messages_are_not_kept_however_many_there_are() -> None:
+    framer = Framer("octet", LIMIT)
+    for _ in range(10):
+        assert framer.feed(b"\r\n" * 1000) == []
+        assert framer.pending_bytes == 0
+    assert framer.feed(b"\n9 <13>he") == []
+    assert framer.feed(b"llo\n") == [b"<13>hello"]
+
+
 def test_a_line_that_starts_with_a_number_is_not_taken_for_an_octet_count() -> None:
     framer = Framer()
     assert framer.feed(b"2024 ") == []
