@@ -26,6 +26,8 @@ __all__ = ["MORE", "Batch", "Inbox", "Room"]
 
 OVERHEAD_BYTES = 64
 """What a message costs beside its octets: the object's header and its place in lists."""
+DELIVERY_BYTES = 640
+"""What a delivery costs beside its messages: small ones from many senders are mostly this."""
 
 MORE = "more"
 """Cast to the parser when there is something to do."""
@@ -144,7 +146,7 @@ class Inbox:
     def put(self, messages: list[bytes], octets: int, source: str) -> None:
         """Accept messages that came from ``source``; from here on they are ours to store. O(1), never
         blocks, never refuses: the budget is kept by not reading further."""
-        cost = octets + OVERHEAD_BYTES * len(messages)
+        cost = octets + OVERHEAD_BYTES * len(messages) + DELIVERY_BYTES
         block = Batch(messages, cost, time.time_ns(), time.monotonic(), {source: len(messages)})
         self._blocks.append(block)
         self._cost_bytes += cost

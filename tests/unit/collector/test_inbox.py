@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections import deque
 
 import pytest
@@ -10,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from collector.counters import ClientCounters
 from collector.ingest import inbox as inbox_module
-from collector.ingest.inbox import MORE, OVERHEAD_BYTES, Inbox, Room
+from collector.ingest.inbox import DELIVERY_BYTES, MORE, OVERHEAD_BYTES, Inbox, Room
 
 
-def make(budget_bytes: int = 1000, batch_bytes: int = 400, batch_age_s: float = 60.0) -> Inbox:
+def make(budget_bytes: int = 10_000, batch_bytes: int = 4000, batch_age_s: float = 60.0) -> Inbox:
     return Inbox(
         "acme",
         "parser",
@@ -44,7 +46,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.flying: list[bytes] = []
         self.stored: list[bytes] = []
 
-    @rule(count=st.integers(1, 5), size=st.integers(1, 200))
+    @rule(count=st.integers(1, 5), size=st.integers(1, 2000))
     def put(self, count: int, size: int) -> None:
         messages = [b"%d" % (self.sent + number) for number in range(count)]
         self.sent += count
@@ -78,7 +80,7 @@ class InboxMachine(RuleBasedStateMachine):
         assert self.inbox.queued == len(self.waiting) + len(self.flying)
         assert [*self.stored, *self.flying, *self.waiting] == [b"%d" % number for number in range(self.sent)]
         assert (self.inbox.queued_bytes == 0) == (self.inbox.queued == 0)
-        assert self.inbox.over_budget == (self.inbox.queued_bytes > 1000)
+        assert self.inbox.over_budget == (self.inbox.queued_bytes > 10_000)
 
 
 TestInbox = InboxMachine.TestCase
@@ -87,7 +89,7 @@ TestInbox = InboxMachine.TestCase
 def test_the_parser_is_told_once_that_there_is_something_and_once_that_there_is_enough(
     told: list[tuple[object, object]],
 ) -> None:
-    inbox = make(batch_bytes=400)
+    inbox = make(batch_bytes=4000)
     for _ in range(10):
         inbox.put([b"x"], 1, "here")
     assert told == [("parser", MORE), ("parser", MORE)]
@@ -97,18 +99,18 @@ def test_the_parser_is_told_once_that_there_is_something_and_once_that_there_is_
 
 
 def test_a_batch_is_due_at_once_when_it_is_large_enough(told: list[tuple[object, object]]) -> None:
-    inbox = make(batch_bytes=400, batch_age_s=60.0)
+    inbox = make(batch_bytes=4000, batch_age_s=60.0)
     assert inbox.due_in_s is None
     inbox.put([b"x"], 1, "here")
     due_in_s = inbox.due_in_s
     assert due_in_s is not None
     assert 50 < due_in_s <= 60
-    inbox.put([b"x"], 400, "here")
+    inbox.put([b"x"], 4000, "here")
     assert inbox.due_in_s == 0
 
 
 def test_a_batch_is_due_at_once_when_there_is_no_room_for_more(told: list[tuple[object, object]]) -> None:
-    inbox = make(budget_bytes=100, batch_bytes=4000, batch_age_s=60.0)
+    inbox = make(budget_bytes=1000, batch_bytes=4000, batch_age_s=60.0)
     inbox.put([b"x"], 1, "here")
     assert inbox.due_in_s != 0
     inbox.put([b"x"], 100, "here")
@@ -130,10 +132,26 @@ def test_an_inbox_that_goes_counts_what_was_in_it_as_lost_and_says_so(
     assert [record.getMessage() for record in caplog.records] == ["messages_lost client=acme count=2"]
 
 
+def test_the_budget_counts_what_small_deliveries_really_take() -> None:
+    """A datagram of one octet from each of many senders: the objects around it are the memory."""
+    inbox = make(budget_bytes=1 << 30, batch_bytes=1 << 30)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            inbox.put([b"%d" % number], 1, f"192.0.2.{number}")
+        really, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert really * 0.7 < inbox.queued_bytes < really * 1.6
+    inbox.take()
+    inbox.stored()
+
+
 def test_those_who_wait_for_room_are_called_at_half_the_budget(told: list[tuple[object, object]]) -> None:
-    inbox = make(budget_bytes=1000, batch_bytes=100)
+    inbox = make(budget_bytes=10_000, batch_bytes=1000)
     for _ in range(3):
-        inbox.put([b"x"], 400 - OVERHEAD_BYTES, "here")
+        inbox.put([b"x"], 4000 - OVERHEAD_BYTES - DELIVERY_BYTES, "here")
     assert inbox.over_budget
     inbox.call_when_room("receiver")  # type: ignore[arg-type]
     told.clear()

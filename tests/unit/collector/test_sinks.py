@@ -94,7 +94,7 @@ def test_the_directory_keeps_no_inbox_alive_and_hides_closed_ones() -> None:
 
 
 def test_a_full_inbox_is_returned_so_that_its_sender_pauses() -> None:
-    acme = inbox("acme", budget_bytes=65)
+    acme = inbox("acme", budget_bytes=1000)
     session = ClientSink(acme, ListenerCounters()).session()
     assert session.deliver([b""], 0, "x") is None
     assert session.deliver([b""], 0, "x") is acme
