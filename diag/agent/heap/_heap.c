@@ -474,7 +474,7 @@ static PyObject *heap_object_bytes(PyObject *Py_UNUSED(module), PyObject *op)
 {
     TypeInfo info;
     type_info_fill(&info, Py_TYPE(op));
-    Py_ssize_t bytes = object_bytes(&info, op);
+    Py_ssize_t bytes = object_bytes(&info, op) + hidden_dict_bytes(&info, op);
     Py_DECREF(info.type);
     return PyLong_FromSsize_t(bytes);
 }

@@ -52,6 +52,14 @@ static void census_visit(Census *c, uint32_t i, visitproc visit)
     PyObject *op = c->table.nodes[i].op;
     if (PyObject_IS_GC(op) && Py_TYPE(op)->tp_traverse)
         Py_TYPE(op)->tp_traverse(op, visit, c);
+#if PY_VERSION_HEX >= 0x030D0000
+    /* A __dict__ that was asked for is tracked, but tp_traverse shows the shared values in its place. */
+    if ((Py_TYPE(op)->tp_flags & Py_TPFLAGS_INLINE_VALUES) && _PyObject_InlineValues(op)->valid) {
+        PyObject *dict = (PyObject *)_PyObject_ManagedDictPointer(op)->dict;
+        if (dict)
+            visit(dict, c);
+    }
+#endif
 }
 
 static void census_drain(Census *c, visitproc visit)

@@ -105,12 +105,7 @@ static Py_ssize_t inline_values_bytes(PyObject *op)
 #if PY_VERSION_HEX >= 0x030D0000
     PyDictValues *values = _PyObject_InlineValues(op);
     Py_ssize_t capacity = values->capacity;
-    Py_ssize_t bytes = ((capacity + 7) & ~(Py_ssize_t)7) + (capacity + 1) * (Py_ssize_t)sizeof(PyObject *);
-    /* A __dict__ that was asked for shares these values and is not shown by tp_traverse. */
-    PyDictObject *dict = _PyObject_ManagedDictPointer(op)->dict;
-    if (dict && values->valid && Py_REFCNT(dict) == 1)
-        bytes += (Py_ssize_t)sizeof(PyDictObject) + 16;
-    return bytes;
+    return ((capacity + 7) & ~(Py_ssize_t)7) + (capacity + 1) * (Py_ssize_t)sizeof(PyObject *);
 #elif PY_VERSION_HEX >= 0x030C0000
     PyDictOrValues *slot = _PyObject_DictOrValuesPointer(op);
     PyDictKeysObject *keys = ((PyHeapTypeObject *)Py_TYPE(op))->ht_cached_keys;
@@ -123,6 +118,22 @@ static Py_ssize_t inline_values_bytes(PyObject *op)
     (void)op;
     return 0;
 #endif
+}
+
+/* From 3.13 a __dict__ that was asked for shares the inline values, and tp_traverse shows them but not the dict:
+ * where only its instance holds it, it goes with the instance. */
+static Py_ssize_t hidden_dict_bytes(const TypeInfo *info, PyObject *op)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    if ((info->flags & T_INLINE_VALUES) && _PyObject_InlineValues(op)->valid) {
+        PyDictObject *dict = _PyObject_ManagedDictPointer(op)->dict;
+        if (dict && Py_REFCNT(dict) == 1)
+            return (Py_ssize_t)sizeof(PyDictObject) + 16;
+    }
+#endif
+    (void)info;
+    (void)op;
+    return 0;
 }
 
 static Py_ssize_t object_bytes(const TypeInfo *info, PyObject *op)
@@ -158,6 +169,16 @@ static Py_ssize_t object_bytes(const TypeInfo *info, PyObject *op)
     if ((info->flags & T_DICT) && ((PyDictObject *)op)->ma_values) {
         PyDictKeysObject *keys = ((PyDictObject *)op)->ma_keys;
         bytes += (keys->dk_nentries + keys->dk_usable + 2 + 7) & ~(Py_ssize_t)7;
+    }
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    /* A dict that shares its instance's values has none of its own, though __sizeof__ counts them; one that
+     * has been parted from it keeps them in a block with a head. */
+    if ((info->flags & T_DICT) && ((PyDictObject *)op)->ma_values) {
+        PyDictValues *values = ((PyDictObject *)op)->ma_values;
+        Py_ssize_t capacity = values->capacity;
+        bytes += values->embedded ? -capacity * (Py_ssize_t)sizeof(PyObject *)
+                                  : ((capacity + 7) & ~(Py_ssize_t)7) + (Py_ssize_t)sizeof(PyObject *);
     }
 #endif
     return bytes;

@@ -79,6 +79,15 @@ def _split_dict_prefix(op: object) -> int:
     return (_word(keys + 16) + _word(keys + 24) + 2 + 7) & ~7
 
 
+def _split_dict_3_13(op: object) -> int:
+    values = _word(id(op) + 40)
+    if not values:
+        return 0
+    head = _word(values)
+    capacity, embedded = head & 0xFF, head >> 16 & 0xFF
+    return -8 * capacity if embedded else ((capacity + 7) & ~7) + 8
+
+
 def _int_bytes(op: int) -> int:
     """Allocated whole; ``__sizeof__`` leaves out the padding."""
     return max(32, int.__sizeof__(op))
@@ -105,6 +114,8 @@ def sizer(kind: type) -> Callable[[Any], int]:
             extra = _inline_3_12
         elif _VERSION == (3, 11) and flags & _MANAGED_DICT:
             extra = _inline_3_11
+        elif _VERSION == (3, 13) and flags & _DICT_SUBCLASS:
+            extra = _split_dict_3_13
         elif _SPLIT_DICTS and flags & _DICT_SUBCLASS:
             extra = _split_dict_prefix
     if extra is None:

@@ -160,7 +160,7 @@ static void add_up(Walk *w, int last, int count_loop)
         /* an owner's own object is counted once, in the slice that starts from it */
         if (owner <= 0 || ((node->flags & N_BARRIER) && !(node->flags & N_EXPANDED)))
             continue;
-        Py_ssize_t bytes = object_bytes(info, node->op);
+        Py_ssize_t bytes = object_bytes(info, node->op) + hidden_dict_bytes(info, node->op);
         Sum *sum = &w->sums[owner];
         uint8_t holder = node->holder ? node->holder : 1;
         sum->own += bytes;
@@ -191,7 +191,8 @@ static void add_up(Walk *w, int last, int count_loop)
         int32_t owner = node->flags & N_UNRESOLVED ? TOP : node->label;
         if (owner == log[k].owner)
             continue;
-        Py_ssize_t bytes = object_bytes(info_at(w, node->type), node->op);
+        TypeInfo *info = info_at(w, node->type);
+        Py_ssize_t bytes = object_bytes(info, node->op) + hidden_dict_bytes(info, node->op);
         for (int32_t up = log[k].owner; up > 0 && up != owner; up = w->parent[up])
             w->sums[up].shared += bytes;
     }
