@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast, overload
 
 from diag.agent.heap.owners import OwnerTree
+from diag.wire.errors import UNSUPPORTED, RpcError
 from diag.wire.model import HOLDERS, Buffers, Cost
 
 _native: Any = None
@@ -162,6 +163,7 @@ def measure(
     ``record`` names an owner whose objects' ids, and those of the owners below it, are listed in the
     picture's ``recorded`` (at most ``record_limit``).
     """
+    _refuse_where_counts_lie()
     chosen = engine or engine_name()
     if chosen == "native":
         if _native is None:
@@ -174,6 +176,22 @@ def measure(
     if record is not None:
         measurement.walk.record(record, record_limit)
     return measurement.run()
+
+
+def _refuse_where_counts_lie() -> None:
+    """Raises RpcError UNSUPPORTED where reference counts do not say what would be freed."""
+    if sys.implementation.name != "cpython":
+        raise RpcError(
+            UNSUPPORTED,
+            f"{sys.implementation.name} counts no references, so nobody can say what would be freed",
+            "run the program on CPython to see who holds its memory",
+        )
+    if "t" in sys.abiflags:
+        raise RpcError(
+            UNSUPPORTED,
+            "this is a free-threaded build, whose reference counts are spread over its threads",
+            "run the program on an ordinary build of the same version",
+        )
 
 
 def garbage_bytes() -> int | None:
@@ -240,6 +258,8 @@ class _Measurement:
         finally:
             kept = self.walk.close()
             self._let_go(kept)
+        if sys.version_info >= (3, 14):
+            self.notes.append("not verified on CPython 3.14 and later: take the figures as a hint")
         cost = Cost(
             mode="local",
             engine=self.engine,

@@ -19,6 +19,7 @@ from diag.agent.heap import engine
 from diag.agent.heap.engine import Budget, Picture, measure
 from diag.agent.heap.owners import OwnerNode, OwnerTree
 from diag.agent.heap.paths import paths
+from diag.wire.errors import RpcError
 from tests.unit.heap.graphs import Mailbox, Plain, Registry, Root, Slotted
 
 ENGINES = ["native", "fallback"] if engine.engine_name() == "native" else ["fallback"]
@@ -45,6 +46,15 @@ def holding(*things: object) -> Root:
 
 def test_the_engine_here_is_the_native_one_unless_it_says_why_not() -> None:
     assert (engine.engine_name() == "native") is (engine.fallback_reason() == "")
+
+
+def test_builds_whose_reference_counts_say_nothing_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(sys, "abiflags", "t")
+    with pytest.raises(RpcError, match="free-threaded") as refused:
+        measure(flat(holding()), engine=name)
+    assert "ordinary build" in refused.value.hint
 
 
 def test_what_two_owners_share_belongs_to_their_common_supervisor(name: str) -> None:
