@@ -19,6 +19,8 @@ _working: set[asyncio.Task[Any]] = set()
 """Tasks under way: asyncio itself keeps only weak references, and one nobody waits for any more (its
 deadline passed) must still not be collected half-way."""
 
+Failure = tuple[int, str, str]
+"""An RpcError to be."""
 Function = Callable[[], Coroutine[Any, Any, Any] | None]
 
 
@@ -34,7 +36,7 @@ def run(
 
     Returns True when it finished, False when it was begun but not finished in time (it goes on). Raises
     RpcError LOOP_STALLED when the loop did not begin in time (it is withdrawn), ACTION_FAILED when the
-    function or coroutine raised. Keeps no reference to either afterwards."""
+    function or coroutine raised, or the RpcError that it raised. Keeps no reference to either afterwards."""
     call = _Call(function, name)
     try:
         loop.call_soon_threadsafe(call.begin)
@@ -43,15 +45,16 @@ def run(
             LOOP_STALLED, f"the event loop takes no calls: {error}", "it has been closed"
         ) from None
     if not call.begun.acquire(timeout=min(start_within_s, finish_within_s)) and call.withdraw():
+        why = "is busy or blocked: current_function of the running task in 'diag top' says where"
         raise RpcError(
             LOOP_STALLED,
             "the event loop did not take the request in time; it was withdrawn and will not happen later",
-            "the loop is busy or blocked: current_function of the running task in 'diag top' says where",
+            f"the loop {why if loop.is_running() else 'is not running at the moment: try again later'}",
         )
     if not call.ended.acquire(timeout=finish_within_s):
         return False
-    if call.error:
-        raise RpcError(ACTION_FAILED, call.error, "the application's own log may say more")
+    if call.failure is not None:
+        raise RpcError(*call.failure)
     return True
 
 
@@ -61,7 +64,7 @@ class _Call:
     def __init__(self, function: Function, name: str) -> None:
         self.function: Function | None = function
         self.name = name
-        self.error = ""
+        self.failure: Failure | None = None
         self.begun = native.allocate_lock()
         self.ended = native.allocate_lock()
         self.begun.acquire()
@@ -91,18 +94,29 @@ class _Call:
                 task.add_done_callback(self._finish)
                 return
         except Exception as error:
-            self.error = said(error)
+            self.failure = _failure(error)
         self.ended.release()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         _working.discard(task)
         if task.cancelled():
-            self.error = "it was cancelled"
+            self.failure = _failed("it was cancelled")
         else:
             error = task.exception()
             if error is not None:
-                self.error = said(error)
+                self.failure = _failure(error)
         self.ended.release()
+
+
+def _failure(error: BaseException) -> Failure:
+    """What it says, without the exception itself: its traceback would keep frames alive."""
+    if isinstance(error, RpcError):
+        return error.code, error.message, error.hint
+    return _failed(said(error))
+
+
+def _failed(text: str) -> Failure:
+    return ACTION_FAILED, text, "the application's own log may say more"
 
 
 def said(error: BaseException) -> str:

@@ -6,17 +6,21 @@ are described.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from diag.agent import manners
 from diag.agent.heap import engine
-from diag.agent.runtime import calls, peek, tasks, tree
+from diag.agent.runtime import calls, peek, tasks, tree, waiters
 from diag.agent.runtime.identity import Identities
 from diag.agent.runtime.tree import Label, RuntimeTree
 from diag.wire import model, ranking
 
 _ROWS_A_BREATH = 16
+_OURS_ALONE = 2
+"""The reference count of an object that only one local variable refers to, as ``getrefcount`` says it."""
 
 
 @dataclass
@@ -37,20 +41,29 @@ class Look:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go. A task that ended meanwhile may have only us left: its results, and whatever their
-        destructors do, belong to the loop's thread, so that is where it is dropped."""
-        ended: list[object] = []
-        for label in self.runtime.labels:
-            if label.kind == "task" and label.task is not None and peek.done(label.task):
-                ended.append(label.task)
-        loops = self.runtime.loops
+        """Let go. What the application dropped meanwhile has only us left: its results, and whatever their
+        destructors do, belong to the loop's thread, so that is where it goes."""
+        labels, loops = self.runtime.labels, [loop for loop in self.runtime.loops if loop.is_running()]
+        held: list[Any] = [label.task for label in labels if label.task is not None]
+        held += [label.subsystem for label in labels if label.subsystem is not None]
         self.runtime = RuntimeTree()
-        for loop in loops if ended else ():
-            try:
-                loop.call_soon_threadsafe(ended.clear)
-                break
-            except RuntimeError:  # closed
-                continue
+        labels.clear()
+        orphans: dict[int, list[Any]] = {}
+        while held:
+            each = held.pop()
+            if loops and sys.getrefcount(each) <= _OURS_ALONE:
+                its_loop = peek.loop(each) if peek.is_task(each) else None
+                orphans.setdefault(id(its_loop), []).append(each)
+            del each
+        for loop in loops:
+            left = orphans.pop(id(loop), [])
+            if loop is loops[0]:
+                left += orphans.pop(id(None), [])
+            if left:
+                try:
+                    loop.call_soon_threadsafe(left.clear)
+                except RuntimeError:  # closed in this moment
+                    pass
 
     def find(self, owner_id: str, identities: Identities) -> int | None:
         """Index of the owner with this id; None if there is none (any more)."""
@@ -197,8 +210,14 @@ def _info(label: Label) -> dict[str, str | int | float | bool]:
         waits_for = calls.waits_for(label.task)
         if waits_for:
             facts["waiting_for"] = waits_for
-        if peek.is_main(label.task):
+        if waiters.is_main(label.task):
             facts["main"] = True
+        if label.holder is None and not peek.done(label.task):
+            told = waiters.told(label.task)
+            if told:
+                facts["awaited_by"] = " < ".join(
+                    peek.name(each) + (" (main)" if waiters.is_main(each) else "") for each in told
+                )
     return facts
 
 

@@ -16,13 +16,14 @@ from typing import Any
 from diag import hooks
 from diag.agent import table
 from diag.agent.onloop import Function
-from diag.agent.runtime import peek, tasks
+from diag.agent.runtime import peek, tasks, waiters
 from diag.agent.runtime.identity import Identities
 from diag.agent.runtime.tree import Label
 from diag.agent.table import Look
 from diag.wire.errors import LOOP_STALLED, OWNER_GONE, UNSUPPORTED, RpcError
 
 _WORTH_SAYING = 0.05
+_MESSAGE = "cancelled by an operator through diag"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Victim:
     name: str
     task: weakref.ref[peek.AnyTask] | None
     subsystem: weakref.ref[object] | None
+    above: Victim | None = None
+    """Who waits for it, where it is a plain task below another victim; else None."""
+    follows: bool = False
+    """Whether it is to be cancelled too, should it outlive who waited for it."""
 
     def ended(self) -> bool:
         """Whether its task has finished (a subsystem without a task counts as ended)."""
@@ -44,6 +49,23 @@ class Victim:
             self.subsystem is None or self.subsystem() is None
         )
 
+    def left_behind(self) -> bool:
+        """Whether it goes on though its waiter has ended: ``asyncio.wait``, ``as_completed`` and ``shield``
+        pass no cancellation down. (Whatever does waits for it to end first.)"""
+        return self.above is not None and self.above.ended() and not self.ended()
+
+    def spared(self) -> bool:
+        """Whether it is left behind for good, or below one that is."""
+        if self.above is None or self.ended():
+            return False
+        return self.above.spared() or (self.left_behind() and not self.follows)
+
+    def cancel(self) -> None:
+        """On its loop only."""
+        task = None if self.task is None else self.task()
+        if task is not None:
+            peek.cancel(task, _MESSAGE)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,6 +76,8 @@ class Plan:
     """The name of the owner acted on."""
     victims: tuple[Victim, ...]
     """It and everything below it, it first."""
+    told: tuple[Victim, ...]
+    """Tasks above a plain task, into which its cancellation is raised too."""
     predicted_bytes: int
     note: str
     loop: asyncio.AbstractEventLoop
@@ -70,12 +94,8 @@ def plan(look: Look, action: str, owner_id: str, expect: str | None, identities:
         raise RpcError(OWNER_GONE, f"there is no owner {owner_id!r} (any more)", "refresh, and pick it again")
     label = look.runtime.labels[index]
     if expect is not None and expect != table.incarnation_of(label, identities):
-        raise RpcError(
-            OWNER_GONE,
-            f"{label.name!r} is not the one that was shown: it ended, and another took its name",
-            "refresh, and look again before acting",
-        )
-    function, note = _function(label, action)
+        raise _successor(label.name)
+    function, note = _function(label, action, expected=expect is not None)
     row = look.picture.rows[index]
     predicted = row.retained_bytes
     if action == "start":
@@ -91,7 +111,8 @@ def plan(look: Look, action: str, owner_id: str, expect: str | None, identities:
     return Plan(
         action=action,
         name=label.name,
-        victims=() if action == "start" else _victims(look, index),
+        victims=() if action == "start" else _victims(look, index, action),
+        told=_told(label),
         predicted_bytes=predicted,
         note=note,
         loop=_loop_for(look, index),
@@ -99,21 +120,38 @@ def plan(look: Look, action: str, owner_id: str, expect: str | None, identities:
     )
 
 
-def _victims(look: Look, index: int) -> tuple[Victim, ...]:
-    found = []
+def _victims(look: Look, index: int, action: str) -> tuple[Victim, ...]:
+    found: dict[int, Victim] = {}
+    through_hooks = not _is_plain(look.runtime.labels[index])
     for each in look.runtime.subtree(index):
         label = look.runtime.labels[each]
         if label.task is None and label.subsystem is None:
             continue  # a child that is already stopped
-        found.append(
-            Victim(
-                label.name,
-                None if label.task is None else weakref.ref(label.task),
-                # A registered root stays: it is what can be started again.
-                None if label.holder is None else _weakly(label.subsystem),
-            )
+        waited_for = each != index and _is_plain(label)
+        found[each] = Victim(
+            label.name,
+            None if label.task is None else weakref.ref(label.task),
+            # A registered root stays: it is what can be started again.
+            None if label.holder is None else _weakly(label.subsystem),
+            found.get(look.runtime.parent(each)) if waited_for else None,
+            # What a supervised child leaves behind is its own affair, and what is shielded is so on purpose.
+            follows=waited_for
+            and action == "stop"
+            and not through_hooks
+            and label.task is not None
+            and not waiters.is_shielded(label.task),
         )
-    return tuple(found)
+    return tuple(found.values())
+
+
+def _is_plain(label: Label) -> bool:
+    return label.holder is None and label.subsystem is None
+
+
+def _told(label: Label) -> tuple[Victim, ...]:
+    if label.task is None or not _is_plain(label):
+        return ()
+    return tuple(Victim(peek.name(each), weakref.ref(each), None) for each in waiters.told(label.task))
 
 
 def _weakly(value: object | None) -> weakref.ref[object] | None:
@@ -123,7 +161,7 @@ def _weakly(value: object | None) -> weakref.ref[object] | None:
         return None
 
 
-def _function(label: Label, action: str) -> tuple[Function, str]:
+def _function(label: Label, action: str, expected: bool) -> tuple[Function, str]:
     """What to run on the loop. It may hold the victim's parent, never the victim itself; a registered
     root is the exception, it has to be there to be started again."""
     allowed = table.actions_for(label)
@@ -136,22 +174,40 @@ def _function(label: Label, action: str) -> tuple[Function, str]:
             _why_not(label, allowed),
         )
     if label.holder is not None and label.child is not None:
-        holder, child_id = label.holder, label.child.id
-        if action == "restart":
-            return (lambda: holder.diag_restart_child(child_id)), ""
-        return (lambda: holder.diag_stop_child(child_id)), ""
+        return _on_child(label.holder, label, action, expected), ""
     if label.subsystem is not None:
         return _on_root(label.subsystem, action), ""
     assert label.task is not None
-    reference = weakref.ref(label.task)
+    main = waiters.is_main(label.task)
+    note = "it was the task the program waits for: the program ends" if main else ""
+    return Victim(label.name, weakref.ref(label.task), None).cancel, note
 
-    def cancel() -> None:
-        task = reference()
-        if task is not None:
-            peek.cancel(task, "cancelled by an operator through diag")
 
-    note = "it was the task the program waits for: the program ends" if peek.is_main(label.task) else ""
-    return cancel, note
+def _on_child(
+    holder: hooks.Subsystem, label: Label, action: str, expected: bool
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    assert label.child is not None
+    child_id, name = label.child.id, label.name
+    meant = _weakly(label.subsystem if label.subsystem is not None else label.task) if expected else None
+
+    async def act() -> None:
+        if meant is not None:
+            # It may have crashed and been restarted while we measured it and waited for the loop.
+            now = next((child for child in holder.diag_children() if child.id == child_id), None)
+            live = None if now is None else now.node if now.node is not None else now.task
+            if live is None or live is not meant():
+                raise _successor(name)
+        await (holder.diag_restart_child if action == "restart" else holder.diag_stop_child)(child_id)
+
+    return act
+
+
+def _successor(name: str) -> RpcError:
+    return RpcError(
+        OWNER_GONE,
+        f"{name!r} is not the one that was shown: it ended, and another took its name",
+        "refresh, and look again before acting",
+    )
 
 
 def _on_root(root: hooks.Subsystem, action: str) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.tasks
-import functools
+import gc
 import sys
 import traceback
 import types
@@ -28,12 +28,6 @@ _C_TASK: type | None = getattr(_asyncio, "Task", None)
 _C_FUTURE: type | None = getattr(_asyncio, "Future", None)
 _PY_FUTURE: type = asyncio.futures._PyFuture  # type: ignore[attr-defined]
 _PY_TASK: type = asyncio.tasks._PyTask  # type: ignore[attr-defined]
-_TASKS_GLOBALS = vars(asyncio.tasks)
-_TASK_GROUP: type | None = getattr(asyncio, "TaskGroup", None)
-_ON_TASK_DONE = getattr(_TASK_GROUP, "_on_task_done", None)
-_RELEASE_WAITER = getattr(asyncio.tasks, "_release_waiter", None)
-_HOPS = 6
-"""How many futures deep gather-in-shield-in-wait may be nested before its parent is given up."""
 
 
 def is_task(value: object) -> bool:
@@ -115,88 +109,30 @@ def drop_cancellation(task: AnyTask) -> None:
     traceback. On its loop only, and only for a task that an operator cancelled."""
     if _field(task, "_state") != "CANCELLED":
         return
+    if sys.version_info < (3, 11):
+        # It keeps the traceback itself, where only the collector's eye reaches. All its frames are finished.
+        for held in gc.get_referents(task):
+            if type(held) is types.TracebackType:
+                traceback.clear_frames(held)
     try:
         _call(task, "result")
     except asyncio.CancelledError as error:
-        # From 3.11 on asking was enough: the task gave away its only reference. 3.10 keeps one.
-        original = error.__context__
-        if sys.version_info < (3, 11) and isinstance(original, asyncio.CancelledError):
-            traceback.clear_frames(original.__traceback__)
+        # From 3.11 on one exception goes from task to task, and a gather that lives on may have it too.
+        link: BaseException | None = error
+        while isinstance(link, asyncio.CancelledError):
+            link.__traceback__ = None
+            link = link.__context__
 
 
-def parent(task: AnyTask) -> AnyTask | None:
-    """The task that started it in a TaskGroup, else the one that awaits it: directly or through gather,
-    wait, wait_for, shield or as_completed. None for a task nobody waits for. O(its callbacks)."""
-    return _waiting_task(task, _HOPS)
-
-
-def is_main(task: AnyTask) -> bool:
-    """Whether ``run_until_complete`` (so ``asyncio.run``) returns when this task ends."""
-    return any(
-        type(callback) is types.FunctionType and callback.__name__ == "_run_until_complete_cb"
-        for callback in _callbacks(task)
-    )
-
-
-def _callbacks(future: Any) -> Sequence[Any]:
+def callbacks(future: Any) -> Sequence[Any]:
+    """What it calls when it is done, in order."""
     entries = _field(future, "_callbacks")
     return [entry[0] for entry in entries if type(entry) is tuple] if type(entries) is list else ()
 
 
-def _waiting_task(future: Any, hops: int) -> AnyTask | None:
-    for callback in _callbacks(future):
-        found = _behind(callback, hops)
-        if found is not None:
-            return found
-    return None
-
-
-def _behind(callback: Any, hops: int) -> AnyTask | None:
-    """The task a done-callback belongs to, for the callbacks that asyncio itself hangs on futures."""
-    kind = type(callback)
-    if kind is types.MethodType:
-        owner = callback.__self__
-        if callback.__func__ is _ON_TASK_DONE:
-            host = object.__getattribute__(owner, "__dict__").get("_parent_task")
-            return host if is_task(host) else None
-        # Python tasks wake by a bound method; 3.13's as_completed collects by one of its own.
-        if is_task(owner) and callback.__func__.__name__ == "__wakeup":
-            return owner  # type: ignore[no-any-return]
-        if callback.__func__.__globals__ is _TASKS_GLOBALS and not is_task(owner):
-            queue = object.__getattribute__(owner, "__dict__").get("_done")
-            return _getter(queue, hops)
-    elif kind is types.BuiltinMethodType:
-        if callback.__name__ == "task_wakeup" and is_task(callback.__self__):
-            return callback.__self__  # type: ignore[no-any-return]
-    elif hops and kind is types.FunctionType and callback.__globals__ is _TASKS_GLOBALS:
-        for cell in callback.__closure__ or ():
-            try:
-                content = cell.cell_contents
-            except ValueError:  # an empty cell
-                continue
-            deeper = _is_plain_future(content)
-            found = _waiting_task(content, hops - 1) if deeper else _getter(content, hops)
-            if found is not None:
-                return found
-    elif hops and kind is functools.partial and callback.func is _RELEASE_WAITER:
-        return _waiting_task(callback.args[0], hops - 1)
-    return None
-
-
-def _is_plain_future(value: Any) -> bool:
+def is_plain_future(value: Any) -> bool:
+    """Whether this is an asyncio future that is not a task."""
     kind = type(value)
     return not is_task(value) and (
         (_C_FUTURE is not None and issubclass(kind, _C_FUTURE)) or issubclass(kind, _PY_FUTURE)
     )
-
-
-def _getter(queue: Any, hops: int) -> AnyTask | None:
-    """Who waits in ``as_completed``: the getter of its private queue."""
-    if not hops or not issubclass(type(queue), asyncio.Queue):
-        return None
-    getters = object.__getattribute__(queue, "__dict__").get("_getters", ())
-    for future in list(getters):
-        found = _waiting_task(future, hops - 1)
-        if found is not None:
-            return found
-    return None

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from diag import hooks
 from diag.agent import manners
 from diag.agent.heap.owners import OwnerNode, OwnerTree
-from diag.agent.runtime import peek, tasks
+from diag.agent.runtime import peek, tasks, waiters
 from diag.agent.runtime.peek import AnyTask
 
 PROCESS_ID = "process"
@@ -188,7 +188,7 @@ def _add_tasks(tree: RuntimeTree, everything: list[AnyTask], placed: dict[int, i
                 break
             climbing.add(id(current))
             chain.append(current)
-            found = None if peek.done(current) else peek.parent(current)
+            found = None if peek.done(current) else waiters.parent(current)
             # A parent the registries did not list (a foreign task type) cannot be a row of its own.
             current = found if found is not None and (id(found) in known or id(found) in placed) else None
         above = placed.get(id(current), 0) if current is not None else 0

@@ -101,6 +101,76 @@ async def test_a_task_that_swallows_its_cancellation_is_said_to_be_still_running
     await asyncio.wait([task])
 
 
+async def test_stopping_a_task_stops_what_it_only_waits_for_and_spares_what_it_shields(
+    operator: Operator,
+) -> None:
+    async def boss() -> None:
+        shielded = asyncio.shield(kept)
+        await asyncio.wait([*gone, shielded])
+
+    gone = [asyncio.create_task(hoard(5), name=f"gone{at}") for at in range(2)]
+    kept = asyncio.create_task(hoard(1), name="kept")
+    asyncio.create_task(boss(), name="boss").add_done_callback(lambda _: None)
+    await settled()
+    row = (await operator.rows())["boss"]
+    done = await operator.act("stop", row.id, row.incarnation)
+    assert done.stopped[0] == "boss"
+    assert sorted(done.stopped) == ["boss", "gone0", "gone1"]
+    assert all(task.cancelled() for task in gone)
+    assert not kept.done()
+    assert "kept" in done.note
+    assert "shielded" in done.note
+
+
+async def test_cancelling_a_task_spares_what_it_only_waits_for_and_says_so(operator: Operator) -> None:
+    child = asyncio.create_task(hoard(5), name="child")
+    boss = asyncio.create_task(asyncio.wait([child]), name="boss")
+    await settled()
+    row = (await operator.rows())["boss"]
+    done = await operator.act("cancel", row.id, row.incarnation)
+    assert done.stopped == ("boss",)
+    assert boss.cancelled()
+    assert not child.done()
+    assert "go on" in done.note
+
+
+async def test_a_child_of_a_gather_takes_its_awaiters_with_it_which_is_said_before_and_after(
+    operator: Operator,
+) -> None:
+    leaker, quiet = (asyncio.create_task(hoard(count), name=f"h{count}") for count in (50, 1))
+
+    async def gathering() -> None:
+        await asyncio.gather(leaker, quiet)
+
+    boss = asyncio.create_task(gathering(), name="boss")
+    await settled()
+    row = (await operator.rows())["h50"]
+    assert row.info["awaited_by"] == "boss"
+    done = await operator.act("stop", row.id, row.incarnation)
+    assert done.stopped == ("h50", "boss")
+    assert "ended with it, for they awaited it: boss" in done.note
+    # The exception that went from one to the other keeps none of what was predicted to go.
+    assert done.freed_bytes > 0.9 * done.predicted_bytes
+    assert boss.cancelled()
+    assert not quiet.done()
+
+
+async def test_an_awaiter_that_lives_on_is_not_said_to_have_ended(operator: Operator) -> None:
+    async def forgiving() -> None:
+        try:
+            await leaker
+        except asyncio.CancelledError:
+            await asyncio.sleep(999)
+
+    leaker = asyncio.create_task(hoard(50), name="leaker")
+    asyncio.create_task(forgiving(), name="boss").add_done_callback(lambda _: None)
+    await settled()
+    row = (await operator.rows())["leaker"]
+    done = await operator.act("stop", row.id, row.incarnation)
+    assert done.stopped == ("leaker",)
+    assert "ended with it" not in done.note
+
+
 async def test_stopping_a_supervised_child_goes_through_its_supervisor(operator: Operator) -> None:
     sup = Node("sup").runs("w", asyncio.create_task(hoard(10)), initial_call="app.Worker.run")
     hooks.register(sup)
@@ -144,6 +214,26 @@ async def test_a_successor_under_the_same_name_is_not_hit(operator: Operator) ->
         await operator.act("stop", seen.id, seen.incarnation)
     assert caught.value.code == OWNER_GONE
     assert sup.asked == []
+
+
+async def test_a_child_that_is_replaced_after_we_looked_is_not_hit_in_its_stead(operator: Operator) -> None:
+    first, second = (asyncio.create_task(hoard(1)) for _ in range(2))
+    sup = Node("sup").runs("w", first)
+    hooks.register(sup)
+    await settled()
+    row = (await operator.rows())["w"]
+
+    def look() -> Look:
+        seen = Look.take("p")
+        sup.children[0] = hooks.Child("w", "w", "running", task=second)
+        return seen
+
+    operator.actions = Actions(True, operator.journal, operator.identities, look)
+    with pytest.raises(RpcError, match="not the one that was shown") as caught:
+        await operator.act("stop", row.id, row.incarnation)
+    assert caught.value.code == OWNER_GONE
+    assert sup.asked == []
+    assert not second.done()
 
 
 async def test_the_id_of_a_task_that_ended_names_nobody(operator: Operator) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import weakref
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from diag.agent.runtime import calls, peek, tasks
-
-Start = Callable[[asyncio.Task[None]], Coroutine[Any, Any, Any]]
+from diag.agent.runtime import calls, peek, tasks, waiters
 
 
 async def forever() -> None:
     await asyncio.Event().wait()
+
+
+async def awaits(task: asyncio.Task[None]) -> None:
+    await task
 
 
 async def settled() -> None:
@@ -26,94 +26,14 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.fixture
-async def start() -> Any:
-    """Starts tasks and ends them all."""
-    started: list[asyncio.Task[Any]] = []
-
-    def begin(work: Coroutine[Any, Any, Any], name: str = "") -> asyncio.Task[Any]:
-        started.append(asyncio.get_running_loop().create_task(work))
-        if name:
-            started[-1].set_name(name)
-        return started[-1]
-
-    yield begin
-    for task in started:
-        task.cancel()
-    await asyncio.gather(*started, return_exceptions=True)
-
-
-async def by_awaiting(task: asyncio.Task[None]) -> None:
-    await task
-
-
-async def by_gather(task: asyncio.Task[None]) -> None:
-    await asyncio.gather(task, asyncio.sleep(99))
-
-
-async def by_wait(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
-
-
-async def by_wait_for(task: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(task, 99)
-
-
-async def by_shield(task: asyncio.Task[None]) -> None:
-    await asyncio.shield(task)
-
-
-async def by_shield_of_gather(task: asyncio.Task[None]) -> None:
-    await asyncio.shield(asyncio.gather(task))
-
-
-async def by_as_completed(task: asyncio.Task[None]) -> None:
-    for each in asyncio.as_completed([task]):
-        await each
-
-
-WAYS = [by_awaiting, by_gather, by_wait, by_wait_for, by_shield, by_shield_of_gather, by_as_completed]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_the_parent_of_a_task_is_whoever_waits_for_it(way: Start, start: Any) -> None:
-    child = start(forever())
-    parent = start(way(child))
-    await settled()
-    assert peek.parent(child) is parent
-    assert peek.parent(parent) is None
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup came with Python 3.11")
-async def test_the_parent_of_a_task_in_a_task_group_is_the_groups_host(start: Any) -> None:
-    born: list[asyncio.Task[None]] = []
-
-    async def host() -> None:
-        async with asyncio.TaskGroup() as group:
-            born.append(group.create_task(forever()))
-            await asyncio.sleep(99)
-
-    parent = start(host())
-    await settled()
-    assert peek.parent(born[0]) is parent
-
-
-async def test_a_callback_that_happens_to_belong_to_another_task_makes_it_no_parent(start: Any) -> None:
-    child, other = start(forever()), start(forever())
-    child.add_done_callback(other.cancel)
-    child.add_done_callback(lambda _: other.cancel())
-    await settled()
-    assert peek.parent(child) is None
-
-
 async def test_python_tasks_are_read_as_well_as_c_tasks(start: Any) -> None:
     loop = asyncio.get_running_loop()
     child = asyncio.tasks._PyTask(forever(), loop=loop, name="child")  # type: ignore[attr-defined]
-    parent = asyncio.tasks._PyTask(by_awaiting(child), loop=loop, name="parent")  # type: ignore[attr-defined]
+    parent = asyncio.tasks._PyTask(awaits(child), loop=loop, name="parent")  # type: ignore[attr-defined]
     await settled()
     assert peek.is_task(child)
     assert peek.name(child) == "child"
-    assert peek.parent(child) is parent
+    assert waiters.parent(child) is parent
     assert peek.state(child, running=False) == "waiting"
     assert peek.loop(child) is loop
     parent.cancel()
@@ -147,7 +67,7 @@ async def test_the_task_that_runs_is_found_and_the_main_task_is_recognised() -> 
     assert me is not None
     assert tasks.running()[id(me)] is me
     assert me in tasks.all_tasks()
-    assert peek.is_main(me)
+    assert waiters.is_main(me)
 
 
 async def test_no_code_of_the_application_runs_while_its_tasks_are_read() -> None:
@@ -196,7 +116,7 @@ async def test_no_code_of_the_application_runs_while_its_tasks_are_read() -> Non
     await settled()
     ran.clear()
     name, state, done = peek.name(task), peek.state(task, running=False), peek.done(task)
-    parent, main = peek.parent(task), peek.is_main(task)
+    parent, main = waiters.parent(task), waiters.is_main(task)
     at, started = calls.current_function(task, running=False), calls.initial_call(task)
     assert ran == []
     assert (name, state, done, parent, main) == ("true name", "waiting", False, None, False)
@@ -278,7 +198,7 @@ async def test_a_finished_task_has_no_current_function() -> None:
 
 async def test_waiting_for_a_task_says_for_which() -> None:
     child = asyncio.create_task(forever(), name="child")
-    parent = asyncio.create_task(by_awaiting(child))
+    parent = asyncio.create_task(awaits(child))
     await settled()
     assert calls.waits_for(parent) == "task child"
     assert calls.waits_for(child) == ""

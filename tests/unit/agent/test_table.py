@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,3 +100,36 @@ async def test_own_bytes_of_all_rows_add_up_to_what_the_process_retains(app: Nod
 async def test_a_row_survives_the_wire_unchanged(app: Node) -> None:
     made = await taken(by="retained")
     assert model.from_json(model.Table, model.to_json(made)) == made
+
+
+async def test_what_the_application_drops_during_a_picture_is_destroyed_on_its_own_thread() -> None:
+    class Thing:
+        def __del__(self) -> None:
+            where.append(threading.get_ident())
+
+    async def work() -> Thing:
+        return Thing()
+
+    async def hold() -> None:
+        _held = Thing()
+        await asyncio.Event().wait()
+
+    where: list[int] = []
+    done, pending = asyncio.create_task(work()), asyncio.create_task(hold())
+    await settled()
+
+    def look() -> Look:
+        return Look.take("p").__enter__()
+
+    seen = await asyncio.to_thread(look)
+    del done
+    pending.cancel()
+    await asyncio.wait([pending])
+    del pending
+    await settled()
+    let_go = functools.partial(seen.__exit__, None, None, None)
+    del seen
+    await asyncio.to_thread(let_go)
+    del let_go
+    await settled()
+    assert where == [threading.get_ident()] * 2
