@@ -81,6 +81,8 @@ class Actions:
             self._journal.add(caller, action, aim, "refused: busy")
             raise RpcError(BUSY, "another action is still under way", "see 'diag journal', and try again")
         try:
+            if caller.gone():
+                raise RpcError(BUSY, "the caller has hung up while another action was under way")
             done = work()
         except RpcError as error:
             self._journal.add(caller, action, aim, f"failed: {error.message}")

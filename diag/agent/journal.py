@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from diag.wire.model import Collected, JournalEntry, Stopped, Trimmed
@@ -21,6 +22,8 @@ class Caller:
 
     uid: int
     pid: int
+    gone: Callable[[], bool] = lambda: False
+    """Whether they have hung up meanwhile."""
 
 
 @dataclass
@@ -65,6 +68,13 @@ class Journal:
             outcome=outcome,
         )
         self._entries.append(entry)
+        try:
+            self._log(entry, aim)
+        except Exception:  # a handler or filter of the application's: the action itself is done
+            pass
+
+    def _log(self, entry: JournalEntry, aim: Aim) -> None:
+        action, outcome = entry.action, entry.outcome
         level = logging.INFO if action in _QUIET and outcome == "done" else logging.WARNING
         log.log(
             level,
@@ -73,8 +83,8 @@ class Journal:
             action,
             aim.name,
             aim.owner_id,
-            caller.uid,
-            caller.pid,
+            entry.uid,
+            entry.caller_pid,
             entry.predicted_bytes,
             entry.freed_bytes,
             entry.rss_before,

@@ -39,6 +39,8 @@ READ_WITHIN_S = 30.0
 
 _CHUNK = 64 << 10
 _ACCEPT_PAUSE_S = 1.0
+_STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""Out of descriptors, or of memory."""
 
 log = logging.getLogger("diag")
 
@@ -172,7 +174,7 @@ class Listener:
         except BlockingIOError:
             return
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+            if error.errno in _STARVED:
                 # The target is out of descriptors: leave it what it has, and do not spin.
                 self._stop_accepting(time.monotonic() + _ACCEPT_PAUSE_S)
             return
@@ -284,9 +286,12 @@ class Listener:
             message = rpc.failure(error, request.id)
         except BaseException as error:  # also SystemExit: nothing may come out of the agent's threads
             said = onloop.said(error)
+            starved = isinstance(error, MemoryError) or getattr(error, "errno", None) in _STARVED
+            hint = "the target has run out of it: close or stop something first"
             log.debug("%s failed: %s", request.method, said)
             message = rpc.failure(
-                RpcError(INTERNAL_ERROR, said, "a defect in diag: please report it"), request.id
+                RpcError(INTERNAL_ERROR, said, hint if starved else "a defect in diag: please report it"),
+                request.id,
             )
         return b"" if request.notification else frames.encode(message)
 

@@ -74,7 +74,7 @@ class Methods:
                 f"there are: {', '.join(self._table)}",
             )
         if request.method not in _PICTURES:
-            return method(request.params, caller)
+            return method(request.params, replace(caller, gone=gone))
         # One at a time up to the finished rows: a crowd of threads making rows would leave the loop, and the
         # listener, a small share of the interpreter lock.
         with self._turn():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+import sys
 
 from diag.agent import native, sockets
 from diag.agent.listener import Listener
 from diag.agent.methods import QUICK, Methods, program_name
 
 _EXIT_GRACE_S = 2.0
+
+log = logging.getLogger("diag")
 
 
 class AgentServer:
@@ -20,15 +24,18 @@ class AgentServer:
         self.allow_actions = allow_actions
         listener, self.path = sockets.listen(socket_path)
         """Where it listens."""
-        self._inode = sockets.inode(self.path)
+        self._files = {self.path: sockets.inode(self.path)}
         self._open = True
         self._listener = Listener(listener, Methods(name, allow_actions).handle, QUICK)
         try:
             self._listener.start()
         except BaseException:
             self._listener.abandon()
-            sockets.unlink(self.path, self._inode)
+            self._unlink()
             raise
+        signpost = None if socket_path is None else sockets.signpost(self.path)
+        if signpost is not None:
+            self._files[signpost] = sockets.inode(signpost)
 
     def close(self, grace_s: float = 0.5) -> None:
         """Stop answering and leave nothing behind: socket removed, thread ended. Answers under way may
@@ -40,9 +47,13 @@ class AgentServer:
             if not self._open:
                 return
             self._open = False
-        sockets.unlink(self.path, self._inode)
+        self._unlink()
         self._listener.close(grace_s)
         atexit.unregister(_close_at_exit)
+
+    def _unlink(self) -> None:
+        for path, inode in self._files.items():
+            sockets.unlink(path, inode)
 
     def _abandon(self) -> None:
         self._open = False
@@ -58,10 +69,24 @@ def serve(
 ) -> AgentServer:
     """See :func:`diag.serve`."""
     global _server
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError("diag cannot look into a free-threaded Python yet; run it with PYTHON_GIL=1")
     with _changing:
         if _server is None:
             _server = AgentServer(name or program_name(), allow_actions, socket_path)
             atexit.register(_close_at_exit)
+        elif (
+            name not in (None, _server.name)
+            or (allow_actions and not _server.allow_actions)
+            or (socket_path is not None and os.path.abspath(socket_path) != _server.path)
+        ):
+            log.warning(
+                "diag.serve() was called again with other arguments: it goes on as %r, %s, at %s;"
+                " close() it first to change that",
+                _server.name,
+                "actions allowed" if _server.allow_actions else "read-only",
+                _server.path,
+            )
         return _server
 
 

@@ -23,7 +23,16 @@ def listen(socket_path: str | None) -> tuple[Socket, str]:
 
     Without a path: the first folder of ``places.folders`` that is ours, private and short enough."""
     if socket_path is not None:
-        return _bind(os.path.abspath(socket_path)), os.path.abspath(socket_path)
+        path = os.path.abspath(socket_path)
+        try:
+            return _bind(path), path
+        except FileNotFoundError:
+            folder = os.path.dirname(path)
+            hint = f"make the folder {folder} first, or name another place with socket_path"
+            raise FileNotFoundError(errno.ENOENT, hint, path) from None
+        except PermissionError:
+            hint = "no permission to make a socket there; name another place with socket_path"
+            raise PermissionError(errno.EACCES, hint, path) from None
     ticks = places.start_ticks()
     if ticks is None:
         raise OSError("cannot read /proc/self/stat; name a place with socket_path")
@@ -37,6 +46,25 @@ def listen(socket_path: str | None) -> tuple[Socket, str]:
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
     raise OSError("no place for diag's socket (" + "; ".join(problems) + "); name one with socket_path")
+
+
+def signpost(path: str) -> str | None:
+    """A symbolic link to a socket at a place of the application's own choice, where ``diag ls`` looks; None
+    where there is no fit place for it, for the socket itself is good without. Remove it with ``unlink``."""
+    ticks, uid = places.start_ticks(), os.geteuid()
+    for folder in places.folders(uid) if ticks is not None else ():
+        link = os.path.join(folder, places.socket_name(os.getpid(), ticks or 0))
+        if link == path:
+            return None
+        try:
+            places.make_folder(folder, uid)
+            if os.path.islink(link):  # of ours, from before a close() that could not remove it
+                os.unlink(link)
+            os.symlink(path, link)
+            return link
+        except OSError:
+            continue
+    return None
 
 
 def _bind(path: str) -> Socket:

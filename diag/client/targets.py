@@ -9,6 +9,7 @@ from diag.client.attach import discover
 from diag.client.connection import Connection
 from diag.wire.errors import TargetError
 
+_PID_DIGITS = 10
 _PREPARE = "a process is prepared when it has called diag.serve(); see 'diag ls'"
 
 
@@ -21,7 +22,7 @@ def resolve(target: str) -> str:
     """The path of the socket. Raises TargetError that lists the candidates when the target is not clear."""
     if "/" in target or target.endswith(".sock"):
         return target
-    if target.isdigit():
+    if target.isascii() and target.isdecimal() and len(target) <= _PID_DIGITS:
         return _by_pid(int(target))
     return _by_name(target)
 

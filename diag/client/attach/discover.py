@@ -106,7 +106,7 @@ def _remove_if_dead(path: str) -> bool:
         try:
             probe.connect(path)
             return False
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):  # or a link to a socket that is gone
             pass
         except OSError:
             return False

@@ -129,6 +129,10 @@ def _confirmed(action: str, table: model.Table, victim: model.Owner) -> bool:
         say(f"  under      {clean(' < '.join(victim.ancestors))}")
     if victim.info.get("main"):
         say("  caution    the program waits for this task, and ends with it")
+    if victim.info.get("awaited_by"):
+        say(
+            f"  caution    {clean(str(victim.info['awaited_by']))} will see its cancellation, and may end too"
+        )
     if subtree:
         names = ", ".join(clean(row.name) for row in subtree[:_NAMES])
         more = f" and {len(subtree) - _NAMES} more" if len(subtree) > _NAMES else ""

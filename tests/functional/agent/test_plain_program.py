@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +165,25 @@ def test_a_target_is_found_by_pid_by_name_and_by_path_and_listed(target: Start) 
     mine = next(each for each in listed if each["pid"] == running.pid)
     assert (mine["name"], mine["allow_actions"], mine["problem"]) == ("leaky", True, "")
     assert str(running.pid) in running.diag("ls").stdout
+
+
+def test_a_socket_at_a_place_of_the_programs_own_is_found_by_pid_too_and_goes_with_it(
+    target: Start, tmp_path: Path
+) -> None:
+    running = target(f"""
+        server = diag.serve(name="own-place", socket_path={str(tmp_path / "own.sock")!r})
+        ready()
+        told()
+        server.close()
+        ready()
+        told()
+    """)
+    for name in (str(running.pid), "own-place", str(tmp_path / "own.sock")):
+        assert json.loads(running.diag("memory", name, "--json").stdout)["tasks"] == 0
+    running.tell("close")
+    running.expect("ready")
+    assert list((running.runtime / "diag").iterdir()) == []
+    assert running.diag("memory", str(running.pid)).returncode == 3
 
 
 def test_a_name_two_processes_share_is_refused_with_both_pids(target: Start) -> None:

@@ -199,6 +199,7 @@ def test_closing_leaves_no_thread_no_descriptor_and_no_socket_and_it_can_be_open
     running.expect("[]")
     running.process.wait(20)
     assert "Traceback" not in running.stderr
+    assert running.stderr.count("called again with other arguments: it goes on as 'life'") == 5
 
 
 def test_two_thousand_pictures_leave_nothing_behind(target: Start) -> None:

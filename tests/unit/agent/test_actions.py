@@ -269,6 +269,19 @@ async def test_what_cannot_be_done_is_refused_with_what_can(operator: Operator) 
     assert not task.done()
 
 
+async def test_a_caller_who_hung_up_while_another_action_was_under_way_is_not_served(
+    operator: Operator,
+) -> None:
+    task = asyncio.create_task(hoard(1), name="victim")
+    await settled()
+    row = (await operator.rows())["victim"]
+    left = Caller(uid=1000, pid=4242, gone=lambda: True)
+    with pytest.raises(RpcError, match="hung up"):
+        await asyncio.to_thread(operator.actions.on_owner, left, "stop", row.id, None, 5.0)
+    assert not task.done()
+    assert "hung up" in operator.journal.entries()[-1].outcome
+
+
 async def test_a_read_only_agent_refuses_every_action_and_writes_it_down(
     operator: Operator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from diag.agent import sockets
+from diag.client.attach import discover
 from diag.wire import places
 
 UID = os.geteuid()
@@ -126,3 +127,27 @@ def test_a_process_that_is_gone_has_no_start() -> None:
     child.wait()
     assert places.start_ticks(child.pid) is None
     assert places.start_ticks() is not None
+
+
+def test_a_place_that_does_not_exist_says_so_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make the folder") as caught:
+        sockets.listen(str(tmp_path / "nowhere" / "x.sock"))
+    assert str(tmp_path / "nowhere" / "x.sock") in str(caught.value)
+
+
+def test_a_socket_at_a_place_of_ones_own_is_signposted_where_diag_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    listener, path = sockets.listen(str(tmp_path / "own.sock"))
+    link = sockets.signpost(path)
+    try:
+        assert link is not None
+        assert [(each.pid, each.path) for each in discover.sockets()].count((os.getpid(), link)) == 1
+        listener.close()
+        os.unlink(path)
+        monkeypatch.setattr(places, "start_ticks", lambda pid="self": None)  # as if we had died
+        assert os.getpid() not in [each.pid for each in discover.sockets()]
+        assert not os.path.islink(link)
+    finally:
+        listener.close()
