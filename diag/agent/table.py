@@ -13,6 +13,7 @@ from typing import Any
 
 from diag.agent import manners
 from diag.agent.heap import engine
+from diag.agent.heap.picture import Picture
 from diag.agent.runtime import calls, peek, tasks, tree, waiters
 from diag.agent.runtime.identity import Identities
 from diag.agent.runtime.tree import Label, RuntimeTree
@@ -29,7 +30,7 @@ class Look:
     tasks strongly and lets go of them at the end."""
 
     runtime: RuntimeTree
-    picture: engine.Picture
+    picture: Picture
 
     @classmethod
     def take(cls, process_name: str) -> Look:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import threading
 import time
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, cast
 
 from diag.agent.heap.owners import OwnerTree
+from diag.agent.heap.picture import Picture, Rows
+from diag.agent.heap.steps import directly, holding_still
 from diag.wire.errors import UNSUPPORTED, RpcError
-from diag.wire.model import HOLDERS, Buffers, Cost
+from diag.wire.model import Cost
 
 _native: Any = None
 _reason = ""
@@ -35,26 +36,6 @@ else:
         )
 
 
-class Row(NamedTuple):
-    """One owner's figures; all but ``own_bytes`` are sums over its subtree."""
-
-    own_bytes: int
-    retained_bytes: int
-    loop_bytes: int
-    objects: int
-    shared_bytes: int
-    buffer_bytes: int
-    waste_bytes: int
-    locals_bytes: int
-    registry_bytes: int
-    queue_bytes: int
-    transport_bytes: int
-
-    @property
-    def holders(self) -> dict[str, int]:
-        return dict(zip(HOLDERS, self[7:], strict=True))
-
-
 @dataclass(frozen=True)
 class Budget:
     """What a picture may cost."""
@@ -67,75 +48,6 @@ class Budget:
     first_slice: int = 64
     """Owners' objects in the first slice; later ones follow ``slice_ms``."""
     largest_slice: int = 4096
-
-
-class Rows(Sequence[Row]):
-    """Ten thousand rows as one block of numbers; a Row is made when it is looked at, so that taking a
-    picture makes next to no objects for the target's collector to count."""
-
-    def __init__(self, figures: bytes) -> None:
-        self._figures = memoryview(figures).cast("q")
-
-    def __len__(self) -> int:
-        return len(self._figures) // len(Row._fields)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        width = len(Row._fields)
-        return Row._make(self._figures[index * width : (index + 1) * width])
-
-    def column(self, field: str) -> list[int]:
-        """One figure of every row, in order."""
-        return self._figures[Row._fields.index(field) :: len(Row._fields)].tolist()
-
-
-class Picture:
-    """The answer: ``rows`` beside the tree's nodes, and what it cost."""
-
-    def __init__(
-        self,
-        rows: Rows,
-        buffers: list[tuple[int, type, int, int, int, int]],
-        parents: list[int],
-        cost: Cost,
-    ) -> None:
-        self.rows = rows
-        self.cost = cost
-        self.recorded: set[int] = set()
-        """Ids of the objects of the owner that was asked for."""
-        self._parents = parents
-        self._own: dict[int, dict[tuple[str, str], list[int]]] = {}
-        for owner, kind, holder, count, size, waste in buffers:
-            sums = self._own.setdefault(owner, {}).setdefault(
-                (type_name(kind), HOLDERS[holder - 1]), [0, 0, 0]
-            )
-            for at, figure in enumerate((count, size, waste)):
-                sums[at] += figure
-        self._summed = False
-
-    def buffers(self, index: int, limit: int = 10) -> tuple[Buffers, ...]:
-        """The owner's buffers with those below it, by type and holder, largest first."""
-        if not self._summed:
-            self._summed = True
-            for child in range(len(self._parents) - 1, 0, -1):
-                mine = self._own.get(child)
-                if mine:
-                    above = self._own.setdefault(self._parents[child], {})
-                    for key, figures in mine.items():
-                        sums = above.setdefault(key, [0, 0, 0])
-                        for at, figure in enumerate(figures):
-                            sums[at] += figure
-        found = [Buffers(*key, *figures) for key, figures in self._own.get(index, {}).items()]
-        return tuple(sorted(found, key=lambda b: -b.bytes)[:limit])
 
 
 def engine_name() -> str:
@@ -168,11 +80,11 @@ def measure(
     if chosen == "native":
         if _native is None:
             raise RuntimeError(_reason)
-        measurement = _Measurement(tree, budget or Budget(), _native.Walk, chosen, _directly)
+        measurement = _Measurement(tree, budget or Budget(), _native.Walk, chosen, directly)
     else:
         from diag.agent.heap.fallback import Walk
 
-        measurement = _Measurement(tree, budget or Budget(), Walk, chosen, _holding_still(tree))
+        measurement = _Measurement(tree, budget or Budget(), Walk, chosen, holding_still(tree))
     if record is not None:
         measurement.walk.record(record, record_limit)
     return measurement.run()
@@ -361,13 +273,6 @@ def _resized(size: int, took_ms: float, aim_ms: float, least: int, most: int) ->
     return max(least, min(most, int(size * factor)))
 
 
-def type_name(kind: type) -> str:
-    """``bytes`` or ``numpy.ndarray``: read from the type, never by asking the object."""
-    name = type.__dict__["__qualname__"].__get__(kind)
-    module = type.__dict__["__module__"].__get__(kind)
-    return name if module == "builtins" or not isinstance(module, str) else f"{module}.{name}"
-
-
 def loaded_modules() -> list[types.ModuleType]:
     """What modules hold is nobody's task; this says which those are."""
     return list(sys.modules.values())
@@ -404,54 +309,3 @@ def _loop_handles(loops: Iterable[asyncio.AbstractEventLoop]) -> Iterable[object
             for key in list(watched.values()):
                 if isinstance(key.data, tuple):
                     yield from (handle for handle in key.data if isinstance(handle, asyncio.Handle))
-
-
-def _directly(call: Callable[[], Any]) -> Any:
-    return call()
-
-
-def _holding_still(tree: OwnerTree) -> Callable[[Callable[[], Any]], Any]:
-    """Runs a step on the loop, so that no task moves under the slower walk; after a second of no
-    answer (a stalled loop moves nothing either) it runs here."""
-    loop = next((each for each in tree.loops if each.is_running()), None)
-    if loop is None:
-        return _directly
-
-    stalled = False
-
-    def step(call: Callable[[], Any]) -> Any:
-        nonlocal stalled
-        if stalled:
-            return call()
-        lock, done = threading.Lock(), threading.Event()
-        box: list[Any] = []
-        taken = False
-
-        def claim() -> bool:
-            nonlocal taken
-            with lock:
-                first, taken = not taken, True
-            return first
-
-        def on_loop() -> None:
-            if claim():
-                try:
-                    box.append((call(), None))
-                except BaseException as error:
-                    box.append((None, error))
-                done.set()
-
-        try:
-            loop.call_soon_threadsafe(on_loop)
-        except RuntimeError:
-            return call()
-        if not done.wait(1.0) and claim():
-            stalled = True
-            return call()
-        done.wait()
-        answer, error = box[0]
-        if error is not None:
-            raise error
-        return answer
-
-    return step

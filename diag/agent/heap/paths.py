@@ -18,9 +18,10 @@ import types
 from collections import deque
 from typing import Any, cast
 
-from diag.agent.heap.engine import Budget, frame_locals, holder_types, measure, type_name
+from diag.agent.heap.engine import Budget, frame_locals, holder_types, measure
 from diag.agent.heap.kinds import holder_of, managed_buffer
 from diag.agent.heap.owners import OwnerTree
+from diag.agent.heap.picture import type_name
 from diag.agent.heap.sizes import sizer
 from diag.wire.model import HOLDERS, Path, Step
 

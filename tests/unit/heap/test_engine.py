@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from diag.agent.heap import engine
-from diag.agent.heap.engine import Budget, Picture, measure
+from diag.agent.heap.engine import Budget, measure
 from diag.agent.heap.owners import OwnerNode, OwnerTree
 from diag.agent.heap.paths import paths
+from diag.agent.heap.picture import Picture
 from diag.wire.errors import RpcError
 from tests.unit.heap.graphs import Mailbox, Plain, Registry, Root, Slotted
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from diag.agent.heap import engine
-from diag.agent.heap.engine import Budget, Row, measure
+from diag.agent.heap.engine import Budget, measure
+from diag.agent.heap.picture import Row
 from tests.unit.heap.graphs import GENERATOR, MAKERS, Heap, fill_free_lists, measured_allocator
 
 ENGINES = ["native", "fallback"] if engine.engine_name() == "native" else ["fallback"]
