@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from diag.agent.heap import engine
 from diag.client.connection import Connection
 from diag.wire.errors import LOOP_STALLED, RpcError
 from tests.functional.agent.harness import Target, wait_until
@@ -202,7 +203,9 @@ def test_closing_leaves_no_thread_no_descriptor_and_no_socket_and_it_can_be_open
     assert running.stderr.count("called again with other arguments: it goes on as 'life'") == 5
 
 
-def test_two_thousand_pictures_leave_nothing_behind(target: Start) -> None:
+def test_many_pictures_leave_nothing_behind(target: Start) -> None:
+    # The Python engine is so much slower that fewer must do; each leaves more to leave behind.
+    pictures = 2000 if engine.engine_name() == "native" else 300
     running = target("""
     import gc
     async def work():
@@ -229,16 +232,16 @@ def test_two_thousand_pictures_leave_nothing_behind(target: Start) -> None:
         return int(running.process.stdout.readline())
 
     with Connection(running.path) as connection:
-        for _ in range(300):
+        for _ in range(pictures // 7):
             connection.top()
         wait_until(lambda: running.beats > 20, "the loop")
         before = blocks()
-        for _ in range(2000):
+        for _ in range(pictures):
             connection.top(limit=5)
         connection.memory()
         after = blocks()
-    # 100 short tasks are alive at a time, more or less; 2,000 pictures of 70 owners are not.
-    assert abs(after - before) < 2000, (before, after)
+    # 100 short tasks are alive at a time, more or less; a block for each picture would be too many.
+    assert abs(after - before) < pictures, (before, after)
     running.goes_on()
     assert running.stderr == ""
 
