@@ -282,7 +282,8 @@ def test_a_leaking_client_is_stopped_its_memory_comes_back_and_the_others_never_
             f"leaked >= {watched.leaked_bytes}, predicted {predicted}, freed {stop['freed_bytes']}, "
             f"RSS {stop['rss_before']} (peak {watched.peak_rss_bytes}) -> {stop['rss_after']} -> {after}"
         )
-        assert predicted >= watched.leaked_bytes >= ENOUGH_BYTES
+        # It leaks on between the prediction and the stop, so the last look may have seen a little more.
+        assert predicted >= PART * watched.leaked_bytes >= PART * ENOUGH_BYTES
         assert stop["freed_bytes"] >= PART * predicted
         assert stop["rss_before"] - after >= PART * predicted
         assert watched.peak_rss_bytes - after >= PART * predicted, "by the kernel's account alone"
