@@ -249,6 +249,8 @@ class _Measurement:
 
     def _let_go(self, kept: list[object]) -> None:
         """The last reference may run a destructor: that belongs to the loop's thread, not to ours."""
+        if not kept:
+            return
         for loop in self.loops:
             try:
                 loop.call_soon_threadsafe(kept.clear)
