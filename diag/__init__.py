@@ -34,9 +34,9 @@ def serve(
     socket_path: default ``$XDG_RUNTIME_DIR/diag/PID-STARTTIME.sock`` (0700 folder, 0600 socket). Another
     one is found by ``diag ls`` too: a symbolic link in the default place points to it.
 
-    Raises OSError, with what to try next, when the socket cannot be made, and RuntimeError in a Python
-    that runs without its interpreter lock. Cost: one idle daemon thread (so that Python 3.12 and later
-    warn of ``os.fork`` as in any threaded process), one listening socket. A child that is forked has no
+    Raises OSError, with what to try next, when the socket cannot be made. Cost: one idle daemon
+    thread (so that Python 3.12 and later warn of ``os.fork``, as in any threaded process) and one
+    listening socket. A child that is forked has no
     agent until it calls ``serve`` itself. Calling it twice returns the running server as it is; other
     arguments are not taken up, and the log says so. Call it after privileges are dropped.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import sys
 
 from diag.agent import native, sockets
 from diag.agent.listener import Listener
@@ -69,8 +68,6 @@ def serve(
 ) -> AgentServer:
     """See :func:`diag.serve`."""
     global _server
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        raise RuntimeError("diag cannot look into a free-threaded Python yet; run it with PYTHON_GIL=1")
     with _changing:
         if _server is None:
             _server = AgentServer(name or program_name(), allow_actions, socket_path)

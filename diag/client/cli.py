@@ -50,10 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, RpcError) and error.code == INVALID_PARAMS else 3
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 0
+    except OSError as error:
+        _silence_stdout()
+        output.complain(f"the answer cannot be written: {error.strerror or error}", "is the disk full?")
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

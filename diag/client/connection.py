@@ -6,7 +6,9 @@ says no; both carry a hint on what to try next.
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -247,7 +249,12 @@ def _connect(path: str) -> socket.socket:
     except FileNotFoundError:
         error = TargetError(f"there is no socket {path}", "the process ended: see 'diag ls'")
     except ConnectionRefusedError:
-        error = TargetError(f"nobody listens on {path}", "the process died: see 'diag ls'")
+        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+            error = TargetError(
+                f"{path} is not a socket", "TARGET is a pid, a name or a socket: see 'diag ls'"
+            )
+        else:
+            error = TargetError(f"nobody listens on {path}", "the process died: see 'diag ls'")
     except PermissionError:
         error = TargetError(f"{path} is not yours to connect to", "run diag as the target's user, or as root")
     except TimeoutError:

@@ -175,7 +175,9 @@ class Stopped:
     """Names of the owners that are gone, the victim first."""
     predicted_bytes: int
     freed_bytes: int
-    """Fall of allocated bytes, measured; other work of the process in the same moment counts too."""
+    """Fall of allocated bytes, measured; other work of the process in the same moment counts too, so a
+    restart's is less what the new life has taken up. Where the allocators do not say (tracemalloc, musl)
+    it is the fall of resident memory."""
     rss_before: int
     rss_after: int
     note: str = ""

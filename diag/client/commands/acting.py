@@ -159,9 +159,13 @@ def _print_stopped(victim: model.Owner, done: model.Stopped) -> None:
         names = ", ".join(done.stopped[:_NAMES])
         more = f" and {len(done.stopped) - _NAMES} more" if len(done.stopped) > _NAMES else ""
         facts.append(("stopped", f"{len(done.stopped)}: {names}{more}"))
+    if done.action != "start":
+        net = " (less what its new life has taken up)" if done.action == "restart" else ""
+        facts += [
+            ("predicted", human_bytes(done.predicted_bytes)),
+            ("freed", human_bytes(done.freed_bytes) + net),
+        ]
     facts += [
-        ("predicted", human_bytes(done.predicted_bytes)),
-        ("freed", human_bytes(done.freed_bytes)),
         ("resident memory", _before_after(done.rss_before, done.rss_after)),
     ]
     if done.note:

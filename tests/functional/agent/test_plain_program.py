@@ -205,6 +205,22 @@ def test_a_target_that_is_not_there_exits_3_and_says_what_to_try(target: Start, 
     assert "diag ls" in out.stderr or "leaky" in out.stderr
 
 
+def test_an_answer_that_cannot_be_written_is_one_line_and_no_traceback(target: Start) -> None:
+    running = leaky(target)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "diag.client.cli", "ls"],
+            env=running.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("diag: the answer cannot be written: No space left on device\n")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_living_process_without_an_agent_is_said_to_be_unprepared(target: Start) -> None:
     out = leaky(target).diag("memory", str(os.getpid()))
     assert out.returncode == 3
