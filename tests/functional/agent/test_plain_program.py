@@ -289,11 +289,11 @@ def test_on_a_terminal_it_names_the_victim_its_subtree_and_the_bytes_and_takes_n
 
 def test_the_journal_tells_what_was_done_by_whom(target: Start) -> None:
     running = leaky(target)
-    running.diag("cancel", "leaky", "honest", "--yes")
+    running.diag("cancel", "leaky", "leaker", "--yes")
     running.diag("gc", "leaky")
     entries = json.loads(running.diag("journal", "leaky", "--json").stdout)["entries"]
     assert [(each["action"], each["victim"], each["uid"]) for each in entries] == [
-        ("cancel", "honest", os.geteuid()),
+        ("cancel", "leaker", os.geteuid()),
         ("collect", "process", os.geteuid()),
     ]
     assert entries[0]["freed_bytes"] > 0.8 * entries[0]["predicted_bytes"]

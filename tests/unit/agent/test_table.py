@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,7 @@ def _no_roots_of_others() -> Iterator[None]:
 @pytest.fixture
 async def app() -> Any:
     """An application with two clients of which acme holds 5 MB in several tasks."""
+    gc.collect()  # finished tasks of other tests would be rows that vanish at any moment
     tasks = {name: asyncio.create_task(hoard(count), name=name) for name, count in SIZES.items()}
     acme, globex = Node("acme_sup", strategy="one_for_all"), Node("globex_sup")
     for name, task in tasks.items():
