@@ -194,6 +194,7 @@ static PyObject *Walk_finish(Walk *w, PyObject *args)
         return NULL;
     if (!w->boundary.n)
         Py_RETURN_TRUE;
+    w->finishing = 1;
     if (start_slice(w, 0, w->n_roots, seconds, 14))
         return PyErr_NoMemory();
     for (uint32_t b = 0; b < w->boundary.n; b++) {
@@ -334,6 +335,7 @@ static void Walk_dealloc(Walk *w)
         vec_free(vecs[i]);
     free(w->special.seen);
     free(w->special.items);
+    free(w->held_elsewhere.items);
     free(w->type_index.items);
     free(w->buffer_index.items);
     free(w->parent);

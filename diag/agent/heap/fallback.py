@@ -64,6 +64,8 @@ class Walk:
                 self.handle_count[id(handle)] = self.handle_count.get(id(handle), 0) + 1
         self.kinds: dict[type, Kind] = {}
         self.sizers: dict[type, Callable[[Any], int]] = {}
+        self.held_elsewhere: set[int] = set()  # expanded in an earlier slice for nothing
+        self.finishing = False
         self.boundary: dict[int, list[Any]] = {}  # id -> [object, found, view_found, label, holder, soft]
         self.boundary_views: list[tuple[int, int, int, int]] = []
         self.soft: dict[int, list[tuple[int, int]]] = {}  # id -> (handle index, edges)
@@ -157,6 +159,7 @@ class Walk:
     def finish(self, seconds: float) -> bool:
         if not self.boundary:
             return True
+        self.finishing = True
         self._start(0, len(self.roots), time.monotonic() + seconds)
         for kept in self.boundary.values():
             i = self._node(kept[0])
@@ -345,7 +348,9 @@ class Walk:
             return False
         if self.label[i] == LOOP:
             return self.kind[i].holder == _TRANSPORT
-        return self.label[i] > 0 and self._inside(self.label[i])
+        if self.label[i] <= 0 or not self._inside(self.label[i]):
+            return False
+        return self.finishing or id(self.ops[i]) not in self.held_elsewhere
 
     def _ask_the_loop(self) -> bool:
         asked = False
@@ -452,6 +457,9 @@ class Walk:
             flags = self.flags[i]
             if not last and self._goes_to_boundary(i):
                 self._keep_boundary(i)
+            if not last and flags & UNRESOLVED and flags & EXPANDED:
+                # Whoever holds it is not in this slice; from another owner's side it looks just the same.
+                self.held_elsewhere.add(id(self.ops[i]))
             if flags & (UNRESOLVED | STOP):
                 continue
             if not last and self.boundary and id(self.ops[i]) in self.boundary:

@@ -136,6 +136,10 @@ static void add_up(Walk *w, int last, int count_loop)
         Node *node = &w->table.nodes[i];
         if (!last && goes_to_boundary(w, node) && keep_boundary(w, node))
             w->failed = 1;
+        /* Whoever holds it is not in this slice; from another owner's side it will look just the same. */
+        if (!last && (node->flags & N_UNRESOLVED) && (node->flags & N_EXPANDED)
+            && !special_add(&w->held_elsewhere, node->op, S_STOP, 0))
+            w->failed = 1;
         if (node->flags & (N_UNRESOLVED | N_STOP))
             continue;
         int64_t kept = last || !w->boundary.n ? -1 : table_find(&w->boundary, node->op);

@@ -40,13 +40,14 @@ typedef struct {
     Py_ssize_t n_roots;
     int32_t *root_owner;
     Specials special, type_index, buffer_index;
+    Specials held_elsewhere; /* expanded in an earlier slice for nothing: an owner outside it holds them */
     Vec types, buffers;
     Table table, boundary;
     Vec boundary_views, views, soft, soft_groups, shared, ready, relabel;
     Sum *sums;
     Py_ssize_t lo, hi; /* the slice at hand, in roots */
     uint32_t cursor;
-    int soft_ready, cut, failed;
+    int soft_ready, cut, failed, finishing;
     uint32_t partial;       /* the node whose traversal the deadline cut, */
     uint64_t partial_edges; /* and how many of its references were counted */
     double deadline;
@@ -373,7 +374,8 @@ static int can_wait_for_a_cycle(Walk *w, Node *node)
         return 0;
     if (node->label == LOOP)
         return info_at(w, node->type)->holder == 4; /* a transport and its protocol refer to each other */
-    return node->label > 0 && inside(w, node->label);
+    return node->label > 0 && inside(w, node->label)
+        && (w->finishing || !special_find(&w->held_elsewhere, node->op));
 }
 
 static int by_address(const void *a, const void *b)
