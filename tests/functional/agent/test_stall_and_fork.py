@@ -238,6 +238,7 @@ def test_many_pictures_leave_nothing_behind(target: Start) -> None:
     with Connection(running.path) as connection:
         for _ in range(pictures // 7):
             connection.top()
+        connection.memory()  # loads what it needs once
         wait_until(lambda: running.beats > 20, "the loop")
         before = blocks()
         for _ in range(pictures):
