@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint types bench pictures clean
+.PHONY: demo test lint bench pictures clean
 
 $(STAMP): pyproject.toml $(wildcard diag/agent/heap/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "diagtop needs Python 3.10 or newer; call make PYTHON=...")'

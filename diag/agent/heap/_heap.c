@@ -41,9 +41,11 @@
 
 static int usable(Walk *w)
 {
-    if (w->closed || w->failed)
+    if (w->busy) /* sort_handles lets go of the GIL */
+        PyErr_SetString(PyExc_RuntimeError, "this walk is in use by another thread");
+    else if (w->closed || w->failed)
         PyErr_SetString(PyExc_ValueError, "this walk is closed or has failed; start a new one");
-    return !w->closed && !w->failed;
+    return !w->busy && !w->closed && !w->failed;
 }
 
 static PyObject *Walk_add_globals(Walk *w, PyObject *dict)
@@ -127,10 +129,6 @@ static PyObject *Walk_sort_handles(Walk *w, PyObject *Py_UNUSED(none))
 {
     if (!usable(w))
         return NULL;
-    if (w->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "this walk is in use by another thread");
-        return NULL;
-    }
     w->busy = 1;
     Py_BEGIN_ALLOW_THREADS
     SoftEdge *all = w->soft.items;
@@ -472,15 +470,6 @@ static PyType_Slot Walk_slots[] = {
 /* Not tracked by the collector on purpose: a tracked holder would make what it holds look reachable. */
 static PyType_Spec Walk_spec = {"diag.agent.heap._heap.Walk", sizeof(Walk), 0, Py_TPFLAGS_DEFAULT, Walk_slots};
 
-static PyObject *heap_object_bytes(PyObject *Py_UNUSED(module), PyObject *op)
-{
-    TypeInfo info;
-    type_info_fill(&info, Py_TYPE(op));
-    Py_ssize_t bytes = object_bytes(&info, op) + hidden_dict_bytes(&info, op);
-    Py_DECREF(info.type);
-    return PyLong_FromSsize_t(bytes);
-}
-
 static PyObject *heap_frame_locals(PyObject *Py_UNUSED(module), PyObject *op)
 {
     int takes = PyGen_CheckExact(op) || PyCoro_CheckExact(op) || PyAsyncGen_CheckExact(op);
@@ -496,8 +485,6 @@ static PyObject *heap_frame_locals(PyObject *Py_UNUSED(module), PyObject *op)
 static PyMethodDef heap_methods[] = {
     {"frame_locals", heap_frame_locals, METH_O,
      "frame_locals(generator or coroutine) -> [(name, value)]; makes neither a frame nor a dict of it."},
-    {"object_bytes", heap_object_bytes, METH_O,
-     "object_bytes(object) -> int: what it asked of the allocator, headers and inline values included."},
     {"garbage", heap_garbage, METH_O,
      "garbage(gc.get_objects()) -> (bytes, objects) that a full collection would free."},
     {NULL, NULL, 0, NULL}};

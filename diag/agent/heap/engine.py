@@ -70,7 +70,7 @@ def measure(
 ) -> Picture:
     """Who would free what. Call it from a thread of its own, never from the loop it looks at.
 
-    Cost: about 100 ns an object natively, in pauses of ``budget.slice_ms``; some forty times that
+    Cost: about 100 ns an object natively, in pauses of ``budget.slice_ms``; some thirty times that
     without the C module. Keeps nothing once it has returned. ``engine`` picks one of the two.
     ``record`` names an owner whose objects' ids, and those of the owners below it, are listed in the
     picture's ``recorded`` (at most ``record_limit``).

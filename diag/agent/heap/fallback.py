@@ -1,6 +1,6 @@
 """The heap walk in Python, for where the C module could not be built.
 
-The same walk as ``_heap.c``, step for step, with the same interface and the same answers; about forty
+The same walk as ``_heap.c``, step for step, with the same interface and the same answers; about thirty
 times slower. Two differences: the locals of a frame that is executing cannot be read (the engine runs
 these slices on the event loop, where no task executes), and a slice does not hold the interpreter
 lock, only the loop.

@@ -52,10 +52,6 @@ class Rows(Sequence[Row]):
         width = len(Row._fields)
         return Row._make(self._figures[index * width : (index + 1) * width])
 
-    def column(self, field: str) -> list[int]:
-        """One figure of every row, in order."""
-        return self._figures[Row._fields.index(field) :: len(Row._fields)].tolist()
-
 
 class Picture:
     """The answer: ``rows`` beside the tree's nodes, and what it cost."""
